@@ -1,0 +1,266 @@
+"""The command line: ``cgraph build``, ``cgraph trace`` and ``cgraph info``.
+
+Results go to standard output, progress and errors to standard error. The exit code is 0 when all
+went well, 1 when some of the images given could not be traced, 2 for an error that the message
+explains, and 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cgraph import __version__
+from cgraph.config import PRESETS
+from cgraph.errors import CgraphError, ConfigError, ImageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return options.run(options)
+    except CgraphError as error:
+        print(f"cgraph: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\ncgraph: stopped. Finished work is kept; run the same command again to go on.",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cgraph", description="Concept graphs of vision transformers."
+    )
+    parser.add_argument("--version", action="version", version=f"cgraph {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser(
+        "build",
+        help="build a study from a model and images, or go on with one",
+        description="Build a study. With --out alone, go on with a build that was interrupted.",
+    )
+    build.add_argument("--model", type=Path, help="folder of a Hugging Face vision transformer")
+    build.add_argument("--images", type=Path, help="folder of images, or parquet file or folder")
+    build.add_argument("--out", type=Path, required=True, help="the study folder to write")
+    build.add_argument("--preset", choices=list(PRESETS), help="settings to start from")
+    build.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
+    build.add_argument("--seed", type=int, metavar="N", help="seed of every random step")
+    build.add_argument("--n-atoms", type=int, metavar="N", help="concepts of each layer")
+    build.add_argument("--max-nnz", type=int, metavar="N", help="most active concepts of a token")
+    build.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
+    build.set_defaults(run=_build)
+
+    trace = commands.add_parser("trace", help="show the active concepts of images, and their edges")
+    trace.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    trace.add_argument("--study", type=Path, required=True, help="a study folder")
+    trace.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the traces as JSON to a file, or to standard output in place of the text",
+    )
+    trace.set_defaults(run=_trace)
+
+    info = commands.add_parser("info", help="show a study's settings and held-out figures")
+    info.add_argument("study", type=Path, help="a study folder")
+    info.add_argument("--json", action="store_true", help="as one JSON object")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from cgraph.config import preset
+    from cgraph.pipeline import build_study, resume_study
+
+    printer = _ProgressPrinter()
+    settings = {
+        "seed": options.seed,
+        "max_images": options.max_images,
+        "n_atoms": options.n_atoms,
+        "max_nnz": options.max_nnz,
+    }
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"--workers is {options.workers}: it must be at least 1.")
+    if options.model is None and options.images is None:
+        given = [name for name, value in settings.items() if value is not None]
+        if options.preset or given:
+            raise ConfigError(
+                "--model and --images are missing. Leave all settings away to go on with the "
+                "study in --out, or give both for a new one."
+            )
+        study = resume_study(options.out, workers=options.workers, on_progress=printer)
+    elif options.model is None or options.images is None:
+        missing = "--model" if options.model is None else "--images"
+        raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
+    else:
+        config = preset(options.preset or "default").with_options(**settings)
+        study = build_study(
+            options.model,
+            options.images,
+            options.out,
+            config,
+            workers=options.workers,
+            on_progress=printer,
+        )
+    printer.end()
+    images = study.manifest.images
+    if images["n_skipped"]:
+        print(
+            f"{images['n_skipped']} images could not be read and were left out; "
+            f"{study.path / 'skipped.arrow'} lists them with the reasons.",
+            file=sys.stderr,
+        )
+    _print_info(study.info())
+    return 0
+
+
+class _ProgressPrinter:
+    """Prints progress: one moving line on a terminal, one line for each stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._moving = sys.stderr.isatty()
+        self._stage = ""
+        self._width = 0
+
+    def __call__(self, progress: Any) -> None:
+        text = str(progress)
+        if self._moving:
+            if progress.stage != self._stage and self._stage:
+                print(file=sys.stderr)
+            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(text)
+        elif progress.stage != self._stage or progress.done == progress.total:
+            print(text, file=sys.stderr, flush=True)
+        self._stage = progress.stage
+
+    def end(self) -> None:
+        """Leave the moving line."""
+        if self._moving and self._stage:
+            print(file=sys.stderr)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from cgraph.decoding import load_image
+    from cgraph.study import Study
+    from cgraph.tracing import load_model, trace_image
+
+    study = Study.open(options.study)
+    model = None
+    traces, failed = [], 0
+    for path in options.images:
+        try:
+            image = load_image(path, str(path))
+        except ImageError as error:
+            print(f"cgraph: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        if model is None:
+            model = load_model(study)
+        traces.append(trace_image(study, model, image, path.name))
+    if options.json != "-":
+        for trace in traces:
+            _print_trace(trace)
+    if options.json:
+        text = json.dumps([trace.to_dict() for trace in traces], indent=1, allow_nan=False)
+        if options.json == "-":
+            print(text)
+        else:
+            from cgraph.store import write_bytes
+
+            write_bytes(Path(options.json), f"{text}\n".encode())
+    return 1 if failed else 0
+
+
+def _print_trace(trace: Any) -> None:
+    print(f"{trace.image_id} in study {trace.study}")
+    strongest: dict[Any, list[Any]] = {}
+    for edge in sorted(trace.edges, key=lambda edge: -edge.share):
+        strongest.setdefault(edge.child, []).append(edge)
+    for layer, concepts in enumerate(trace.layers, start=1):
+        explained = (
+            "" if trace.explained is None else f", explains {trace.explained[layer - 1]:.0%}"
+        )
+        print(f"\nlayer {layer}: {len(concepts)} active{explained}")
+        for active in concepts:
+            parents = " ".join(
+                f"{edge.parent} ({edge.weight:+.2f})"
+                for edge in strongest.get(active.concept, [])[:3]
+            )
+            if layer == 1:
+                origin = ""
+            elif active.n_parents == 0:
+                origin = "  no parents"
+            else:
+                origin = f"  {active.n_parents_active} of {active.n_parents} parents active"
+                origin += f": {parents}" if parents else ""
+            print(f"  {active.concept!s:>8}  {active.coefficient:8.3f}{origin}")
+    print()
+
+
+def _info(options: argparse.Namespace) -> int:
+    from cgraph.study import Study
+
+    study = Study.open(options.study)
+    study.verify()
+    info = study.info()
+    if options.json:
+        print(json.dumps(info, indent=1, allow_nan=False))
+    else:
+        _print_info(info)
+    return 0
+
+
+def _print_info(info: dict[str, Any]) -> None:
+    model, images, config = info["model"], info["images"], info["config"]
+    dictionary = config["dictionary"]
+    print(
+        f"{info['name']}: {model['id']} ({model['family']}, {model['n_layers']} layers of width "
+        f"{model['d_model']}) on {images['n']} images of {images['id']}"
+    )
+    print(
+        f"preset {config['preset']}, {dictionary['method']}, at most {dictionary['max_nnz']} "
+        f"active of {info['pairs'][0]['n_concepts']}, seed {config['seed']}, "
+        f"{info['n_edges']} edges"
+    )
+    print(
+        f"split: {images['n_train']} train, {images['n_tune']} tune, "
+        f"{images['n_held_out']} held out; all figures below are of held-out images\n"
+    )
+    print("layer  explained  nonzeros  dead  rare")
+    for layer in info["layers"]:
+        print(
+            f"{layer['layer']:5d}  {_number(layer['explained_variance'], 9)}  "
+            f"{_number(layer['nonzeros_mean'], 8, 1)}  {layer['n_dead']:4d}  {layer['n_rare']:4d}"
+        )
+    print("\n pair    AUC ± std   median  AP (prevalence)  F1 bal  F1 nat  parents   scored/alive")
+    for pair in info["pairs"]:
+        print(
+            f"{pair['left']:2d}→{pair['right']:<2d}  {_number(pair['auc_mean'], 5)} ±{_number(pair['auc_std'], 5)}"
+            f"   {_number(pair['auc_median'], 5)}  {_number(pair['ap_mean'], 5)}   "
+            f"({_number(pair['prevalence_mean'], 5)})   {_number(pair['f1_balanced_mean'], 6)}  "
+            f"{_number(pair['f1_natural_mean'], 6)}  {_number(pair['parents_mean'], 7, 1)}   "
+            f"{pair['n_scored']}/{pair['n_alive']} of {pair['n_concepts']}"
+        )
+
+
+def _number(value: float | None, width: int, digits: int = 3) -> str:
+    return f"{'–':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""What a build may be asked to do: frozen settings, their units, and the contradictions refused.
+
+A `BuildConfig` is written into the manifest of every study, so that the same settings, inputs and
+seed can be run again. Presets are plain instances of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cgraph.errors import ConfigError
+
+Method = Literal["topk-sae", "ksvd"]
+Inputs = Literal["labels", "codes", "pre-activations"]
+PenaltyUnit = Literal["absolute", "per-positive"]
+FinalRows = Literal["all", "bag"]
+ThresholdRule = Literal["matched", "half"]
+
+TRAIN, TUNE, HELD_OUT = "train", "tune", "held-out"
+"""Names of the three parts of a split, in the order in which images are dealt to them."""
+
+SPLIT_SHARES = {TRAIN: 0.70, TUNE: 0.15, HELD_OUT: 0.15}
+"""Share of the images in each part."""
+
+MIN_TRAIN_POSITIVES = 40
+MIN_HELD_OUT_POSITIVES = 10
+MAX_SCORED_PREVALENCE = 0.6
+"""A concept is *scored* with at least so many positives in train and held-out images and a lower
+prevalence than this; every average over concepts is taken over the scored ones."""
+
+
+@dataclass(frozen=True)
+class DictionaryConfig:
+    """How the dictionary of each layer is learned."""
+
+    method: Method = "topk-sae"
+    """``topk-sae``: sparse autoencoder with a TopK activation (Gao et al. 2024); its labels are
+    thresholds on a linear map. ``ksvd``: K-SVD with orthogonal matching pursuit (Aharon et al.
+    2006), as in section 3.2 of the paper."""
+
+    n_atoms: int | None = 192
+    """Atoms (concepts) per layer. ``None``: four times the width of the model, as in the paper."""
+
+    max_nnz: int = 10
+    """Most active concepts of one token, and so the most nonzeros of a code."""
+
+    nonnegative: bool = True
+    """Whether coefficients must be positive. An autoencoder's always are."""
+
+    center: bool = True
+    """Whether the mean training token is subtracted before coding. Without it a few atoms are
+    active in nearly every image."""
+
+    whiten: int = 0
+    """Principal components kept and scaled to unit variance before a dictionary is learned; 0
+    learns on the tokens as they are. For nearly degenerate tokens of small models."""
+
+    steps: int | None = None
+    """Optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's default."""
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """How each concept is predicted from the layer before (paper, section 3.3 and Figure 1)."""
+
+    inputs: Inputs = "labels"
+    """``labels``: active or not (section 3.3.1). ``codes``: the coefficients. ``pre-activations``:
+    the encoder's linear output of every concept, dense and slow. Real-valued inputs are divided
+    by one scale per layer, so that the penalty means the same."""
+
+    penalty: float = 0.004
+    """The l1 penalty μ of ``Σ bce + μ‖θ‖₁``, in the unit named by `penalty_unit`."""
+
+    penalty_unit: PenaltyUnit = "per-positive"
+    """``absolute``: μ itself, as in the paper. ``per-positive``: times the positives drawn into
+    the bag, half its rows, so that rare and common concepts keep comparable parents."""
+
+    n_bags: int = 20
+    """T, the number of balanced bags on which features are selected."""
+
+    keep_share: float = 0.8
+    """A feature is kept when its weight is nonzero in more than this share of the bags."""
+
+    bag_cap: int | None = 1000
+    """Most positives (and as many negatives) drawn into a bag; ``None``: as many as there are."""
+
+    final_rows: FinalRows = "all"
+    """What the final fit is made on, with the kept features only. ``bag``: one more balanced bag,
+    as in the paper. ``all``: every training image once, weighted so that both classes count as
+    much as in a bag, which is the mean of infinitely many bags and so without their noise."""
+
+    min_positives: int = MIN_TRAIN_POSITIVES
+    """Concepts with fewer training positives get no predictor."""
+
+    threshold: ThresholdRule = "matched"
+    """``matched``: each concept's τ makes it predicted as often on the tune images as it occurs.
+    ``half``: a balanced probability of 0.5, as in the paper."""
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """All settings of one study."""
+
+    preset: str = "default"
+    """Name of the preset that the settings started from."""
+
+    seed: int = 0
+    """Seed of every random step."""
+
+    max_images: int | None = None
+    """Size of the seeded sample over the whole image set; ``None`` takes every image."""
+
+    part_size: int = 1024
+    """Images in one part of the tokens and codes. A part is written by one worker."""
+
+    batch_size: int = 32
+    """Images in one forward pass."""
+
+    thumbnail_px: int = 96
+    """Longest side of the stored thumbnails, in pixels."""
+
+    keep_tokens: bool = False
+    """Whether the class tokens stay in the study once it is built (4 · L · d_model bytes each)."""
+
+    dictionary: DictionaryConfig = field(default_factory=DictionaryConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+
+    def __post_init__(self) -> None:
+        _check_dictionary(self.dictionary)
+        _check_predictor(self.predictor)
+        _at_least("seed", self.seed, 0)
+        for name in ("part_size", "batch_size", "thumbnail_px"):
+            _at_least(name, getattr(self, name), 1)
+        if self.max_images is not None:
+            _at_least("max_images", self.max_images, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BuildConfig:
+        """Read settings written by `to_dict`.
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown or a value is out of range.
+        """
+        values = dict(values)
+        try:
+            dictionary = DictionaryConfig(**values.pop("dictionary", {}))
+            predictor = PredictorConfig(**values.pop("predictor", {}))
+            return cls(**values, dictionary=dictionary, predictor=predictor)
+        except TypeError as error:
+            raise ConfigError(
+                f"The settings hold a name or value that this version does not know ({error}). "
+                "Build the study again, or use the version of cgraph that wrote it."
+            ) from None
+
+    def with_options(
+        self,
+        *,
+        seed: int | None = None,
+        max_images: int | None = None,
+        n_atoms: int | None = None,
+        max_nnz: int | None = None,
+    ) -> BuildConfig:
+        """Return these settings with the given ones replaced; ``None`` leaves a setting alone."""
+        top = {"seed": seed, "max_images": max_images}
+        inner = {"n_atoms": n_atoms, "max_nnz": max_nnz}
+        dictionary = dataclasses.replace(self.dictionary, **_given(inner))
+        return dataclasses.replace(self, dictionary=dictionary, **_given(top))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_dictionary(config: DictionaryConfig) -> None:
+    _one_of("dictionary method", config.method, ("topk-sae", "ksvd"))
+    _at_least("max_nnz", config.max_nnz, 1)
+    _at_least("whiten", config.whiten, 0)
+    if config.n_atoms is not None:
+        _at_least("n_atoms", config.n_atoms, 2)
+        if config.max_nnz > config.n_atoms:
+            raise ConfigError(
+                f"max_nnz is {config.max_nnz} and n_atoms {config.n_atoms}: a token cannot have "
+                "more active concepts than there are. Lower max_nnz or raise n_atoms."
+            )
+    if config.steps is not None:
+        _at_least("steps", config.steps, 1)
+    if config.method == "topk-sae" and not config.nonnegative:
+        raise ConfigError(
+            "method 'topk-sae' and nonnegative=False contradict each other: an autoencoder's "
+            "coefficients are never negative. Choose method 'ksvd' for signed codes."
+        )
+    if config.whiten and not config.center:
+        raise ConfigError(
+            f"whiten={config.whiten} and center=False contradict each other: principal "
+            "components are taken about the mean. Leave center on."
+        )
+
+
+def _check_predictor(config: PredictorConfig) -> None:
+    _one_of("predictor inputs", config.inputs, ("labels", "codes", "pre-activations"))
+    _one_of("penalty_unit", config.penalty_unit, ("absolute", "per-positive"))
+    _one_of("final_rows", config.final_rows, ("all", "bag"))
+    _one_of("threshold rule", config.threshold, ("matched", "half"))
+    _at_least("n_bags", config.n_bags, 1)
+    _at_least("min_positives", config.min_positives, 1)
+    if config.bag_cap is not None:
+        _at_least("bag_cap", config.bag_cap, 1)
+    if not (math.isfinite(config.penalty) and config.penalty > 0):
+        raise ConfigError(f"The penalty is {config.penalty}: it must be a number above 0.")
+    if not 0 <= config.keep_share < 1:
+        raise ConfigError(f"keep_share is {config.keep_share}: it must be at least 0, below 1.")
+    if config.penalty_unit == "per-positive" and config.penalty >= 1:
+        raise ConfigError(
+            f"A penalty of {config.penalty} per positive removes every parent: values from .002 "
+            "to .01 are usual. For the paper's form set penalty_unit to 'absolute'."
+        )
+
+
+def _at_least(name: str, value: Any, lowest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least {lowest}.")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"The {name} is {value!r}. Allowed: {', '.join(allowed)}.")
+
+
+PRESETS: dict[str, BuildConfig] = {
+    "default": BuildConfig(),
+    "paper": BuildConfig(
+        preset="paper",
+        dictionary=DictionaryConfig(method="ksvd", n_atoms=None, max_nnz=10, nonnegative=False),
+        predictor=PredictorConfig(
+            penalty=5.0,
+            penalty_unit="absolute",
+            bag_cap=None,
+            final_rows="bag",
+            threshold="half",
+        ),
+    ),
+}
+"""``default``: the autoencoder, whose labels can be predicted. ``paper``: K-SVD, 4 · d_model atoms,
+ten signed nonzeros, μ = 5, threshold 0.5 (paper, section 4.1)."""
+
+
+def preset(name: str) -> BuildConfig:
+    """Return the preset of that name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the message lists those that exist.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"No preset is called {name!r}. Presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]

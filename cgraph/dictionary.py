@@ -1,0 +1,370 @@
+"""A layer's dictionary: one contract for every way to learn and to encode.
+
+A token is approximated by ``z ≈ mean + x @ atoms`` with unit-norm atoms and a sparse code ``x``.
+Two encoders give the code: `TopKEncoder` keeps the largest outputs of a linear map (what a sparse
+autoencoder learns), `PursuitEncoder` runs orthogonal matching pursuit (what K-SVD needs). Both
+also give a *pre-activation* for every concept, active or not: the linear output before anything
+is cut off, in the units of the coefficients.
+
+Dictionaries may be learned in a prepared space (centred, PCA-whitened). Atoms are stored in the
+space of the tokens; a per-atom gain converts coefficients, so that users never see the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cgraph.codes import Codes
+from cgraph.errors import DataError, StudyError
+from cgraph.pursuit import omp
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Centring and PCA-whitening applied to tokens before a dictionary is learned.
+
+    Attributes
+    ----------
+    mean : ndarray of float32, shape (d_model,)
+    whitener, unwhitener : ndarray of float32, shapes (d_model, r) and (r, d_model), or None
+        Projection on the leading principal components scaled to unit variance, and its
+        pseudo-inverse; ``None`` leaves centred tokens as they are.
+    """
+
+    mean: np.ndarray
+    whitener: np.ndarray | None = None
+    unwhitener: np.ndarray | None = None
+
+    @classmethod
+    def fit(cls, tokens: np.ndarray, *, center: bool, whiten: int) -> Preparation:
+        """Learn the preparation from training tokens.
+
+        Parameters
+        ----------
+        tokens : ndarray of float32, shape (n_samples, d_model)
+        center : bool
+            Whether the mean is subtracted; otherwise it is zero.
+        whiten : int
+            Principal components kept; 0 for none.
+
+        Raises
+        ------
+        DataError
+            If a token is not finite, or fewer components vary than are asked for.
+        """
+        if not np.isfinite(tokens).all():
+            raise DataError(
+                "Some class tokens are not finite numbers. The model may overflow in half "
+                "precision, or its weights are damaged."
+            )
+        mean = tokens.mean(axis=0, dtype=np.float64) if center else np.zeros(tokens.shape[1])
+        if not whiten:
+            return cls(mean.astype(np.float32))
+        centred = tokens - mean
+        variances, directions = np.linalg.eigh(centred.T @ centred / len(tokens))
+        variances, directions = variances[::-1], directions[:, ::-1]
+        n_varying = int((variances > 1e-9 * variances[0]).sum())
+        if whiten > n_varying:
+            raise DataError(
+                f"whiten is {whiten}, but only {n_varying} principal components of these tokens "
+                "vary. Lower whiten."
+            )
+        scale = np.sqrt(variances[:whiten])
+        return cls(
+            mean.astype(np.float32),
+            np.ascontiguousarray(directions[:, :whiten] / scale, dtype=np.float32),
+            np.ascontiguousarray((directions[:, :whiten] * scale).T, dtype=np.float32),
+        )
+
+    def apply(self, tokens: np.ndarray) -> np.ndarray:
+        """Return prepared vectors, shape ``(n_samples, d_model)`` or ``(n_samples, r)``."""
+        centred = tokens - self.mean
+        return centred if self.whitener is None else centred @ self.whitener
+
+    def to_token_space(self, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return unit-norm atoms in token space and the gain of each.
+
+        Parameters
+        ----------
+        components : ndarray of float32, shape (n_atoms, d_model or r)
+            Atoms in the prepared space.
+
+        Returns
+        -------
+        atoms : ndarray of float32, shape (n_atoms, d_model)
+        gain : ndarray of float32, shape (n_atoms,)
+            Coefficient in token space of a coefficient 1 in the prepared space.
+        """
+        atoms = components if self.unwhitener is None else components @ self.unwhitener
+        gain = np.linalg.norm(atoms, axis=1)
+        return atoms / gain[:, None], gain
+
+
+@dataclass(frozen=True)
+class TopKEncoder:
+    """The `max_nnz` largest positive outputs of a linear map.
+
+    Attributes
+    ----------
+    weight : ndarray of float32, shape (n_atoms, d_model)
+    bias : ndarray of float32, shape (n_atoms,)
+        ``pre = (z - mean) @ weight.T + bias`` is the pre-activation and, where chosen, the
+        coefficient.
+    selection_bias : ndarray of float32, shape (n_atoms,)
+        Added to ``pre / gain`` only for ranking, and only where ``pre > 0``: it gives rare
+        concepts their turn.
+    gain : ndarray of float32, shape (n_atoms,)
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    selection_bias: np.ndarray
+    gain: np.ndarray
+
+    def pre_activations(self, centred: np.ndarray) -> np.ndarray:
+        """Return the linear output of every concept, shape ``(n_samples, n_atoms)``."""
+        return centred @ self.weight.T + self.bias
+
+    def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
+        pre = self.pre_activations(centred)
+        scores = np.where(pre > 0, pre / self.gain + self.selection_bias, -np.inf)
+        return select_top(scores, pre, max_nnz)
+
+
+@dataclass(frozen=True)
+class PursuitEncoder:
+    """Orthogonal matching pursuit on the atoms, in the prepared space.
+
+    Attributes
+    ----------
+    components : ndarray of float32, shape (n_atoms, d_model or r)
+        Unit-norm atoms in the prepared space.
+    whitener : ndarray of float32, shape (d_model, r), or None
+    gain : ndarray of float32, shape (n_atoms,)
+    nonnegative : bool
+    """
+
+    components: np.ndarray
+    whitener: np.ndarray | None
+    gain: np.ndarray
+    nonnegative: bool
+
+    def _prepare(self, centred: np.ndarray) -> np.ndarray:
+        return centred if self.whitener is None else centred @ self.whitener
+
+    def pre_activations(self, centred: np.ndarray) -> np.ndarray:
+        """Return every atom's correlation with the token, shape ``(n_samples, n_atoms)``."""
+        return self._prepare(centred) @ self.components.T * self.gain
+
+    def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
+        prepared = self._prepare(centred)
+        indices, values = omp(prepared, self.components, max_nnz, nonnegative=self.nonnegative)
+        return indices, values * np.where(indices >= 0, self.gain[indices], 0)
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Atoms of one layer with their encoder.
+
+    Attributes
+    ----------
+    atoms : ndarray of float32, shape (n_atoms, d_model)
+        Unit-norm rows.
+    mean : ndarray of float32, shape (d_model,)
+    max_nnz : int
+        Most nonzeros of a code.
+    encoder : TopKEncoder or PursuitEncoder
+    """
+
+    atoms: np.ndarray
+    mean: np.ndarray
+    max_nnz: int
+    encoder: TopKEncoder | PursuitEncoder
+
+    @classmethod
+    def from_autoencoder(
+        cls,
+        preparation: Preparation,
+        components: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        selection_bias: np.ndarray,
+        max_nnz: int,
+    ) -> Dictionary:
+        """Fold an autoencoder trained on prepared vectors into token space."""
+        atoms, gain = preparation.to_token_space(components)
+        if preparation.whitener is not None:
+            weight = weight @ preparation.whitener.T
+        encoder = TopKEncoder(
+            np.ascontiguousarray(weight * gain[:, None], dtype=np.float32),
+            (bias * gain).astype(np.float32),
+            np.asarray(selection_bias, dtype=np.float32),
+            gain.astype(np.float32),
+        )
+        return cls(atoms.astype(np.float32), preparation.mean, max_nnz, encoder)
+
+    @classmethod
+    def from_pursuit(
+        cls,
+        preparation: Preparation,
+        components: np.ndarray,
+        max_nnz: int,
+        *,
+        nonnegative: bool,
+    ) -> Dictionary:
+        """Pair atoms learned on prepared vectors with a pursuit in the same space."""
+        atoms, gain = preparation.to_token_space(components)
+        encoder = PursuitEncoder(
+            np.ascontiguousarray(components, dtype=np.float32),
+            preparation.whitener,
+            gain.astype(np.float32),
+            nonnegative,
+        )
+        return cls(atoms.astype(np.float32), preparation.mean, max_nnz, encoder)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.atoms)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the tokens."""
+        return self.atoms.shape[1]
+
+    def encode(self, tokens: np.ndarray) -> Codes:
+        """Return the codes of tokens.
+
+        Parameters
+        ----------
+        tokens : ndarray of float32, shape (n_samples, d_model)
+
+        Raises
+        ------
+        DataError
+            If the tokens have another width or are not finite.
+        """
+        indices, coefficients = self.encoder.encode(self._centre(tokens), self.max_nnz)
+        return Codes.from_padded(indices, coefficients, self.n_atoms)
+
+    def decode(self, codes: Codes) -> np.ndarray:
+        """Return the tokens that codes stand for, shape ``(n_samples, d_model)``."""
+        return self.mean + codes.to_csr() @ self.atoms
+
+    def pre_activations(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the linear output of every concept, shape ``(n_samples, n_atoms)``.
+
+        Dense: call it for a few tokens at a time.
+        """
+        return self.encoder.pre_activations(self._centre(tokens))
+
+    def _centre(self, tokens: np.ndarray) -> np.ndarray:
+        if tokens.ndim != 2 or tokens.shape[1] != self.d_model:
+            raise DataError(
+                f"Tokens have shape {tokens.shape}; this dictionary needs (n, {self.d_model}). "
+                "It was learned on another model or layer."
+            )
+        if not np.isfinite(tokens).all():
+            raise DataError("A token is not finite: the model gave infinite or missing values.")
+        return tokens - self.mean
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """Return every array under a fixed name; the inverse of `from_tensors`."""
+        tensors = {
+            "atoms": self.atoms,
+            "mean": self.mean,
+            "max_nnz": np.array([self.max_nnz], dtype=np.int64),
+            "encoder.gain": self.encoder.gain,
+        }
+        if isinstance(self.encoder, TopKEncoder):
+            tensors["encoder.weight"] = self.encoder.weight
+            tensors["encoder.bias"] = self.encoder.bias
+            tensors["encoder.selection_bias"] = self.encoder.selection_bias
+        else:
+            tensors["encoder.components"] = self.encoder.components
+            tensors["encoder.nonnegative"] = np.array([self.encoder.nonnegative], dtype=np.uint8)
+            if self.encoder.whitener is not None:
+                tensors["encoder.whitener"] = self.encoder.whitener
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Dictionary:
+        """Read what `to_tensors` returned.
+
+        Raises
+        ------
+        StudyError
+            If an array is missing or the shapes do not fit together.
+        """
+        try:
+            gain = tensors["encoder.gain"]
+            encoder: TopKEncoder | PursuitEncoder
+            if "encoder.weight" in tensors:
+                encoder = TopKEncoder(
+                    tensors["encoder.weight"],
+                    tensors["encoder.bias"],
+                    tensors["encoder.selection_bias"],
+                    gain,
+                )
+                width_fits = encoder.weight.shape == tensors["atoms"].shape
+            else:
+                encoder = PursuitEncoder(
+                    tensors["encoder.components"],
+                    tensors.get("encoder.whitener"),
+                    gain,
+                    bool(tensors["encoder.nonnegative"][0]),
+                )
+                width_fits = len(encoder.components) == len(tensors["atoms"])
+            atoms, mean = tensors["atoms"], tensors["mean"]
+            max_nnz = int(tensors["max_nnz"][0])
+        except KeyError as error:
+            raise StudyError(
+                f"A dictionary lacks the array {error}. Build the study again."
+            ) from None
+        if not width_fits or mean.shape != (atoms.shape[1],) or gain.shape != (len(atoms),):
+            raise StudyError(
+                "The arrays of a dictionary do not fit together. Build the study again."
+            )
+        return cls(atoms, mean, max_nnz, encoder)
+
+    @classmethod
+    def of_layer(cls, tensors: Mapping[str, np.ndarray], layer: int) -> Dictionary:
+        """Pick one layer's dictionary out of a file that holds those of all layers."""
+        prefix = layer_prefix(layer)
+        own = {
+            name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)
+        }
+        return cls.from_tensors(own)
+
+
+def layer_prefix(layer: int) -> str:
+    """Return how the names of a layer's arrays start in the file of all dictionaries."""
+    return f"layer-{layer:02d}."
+
+
+def select_top(scores: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each row, the places of the `n` largest finite scores and the values there.
+
+    Parameters
+    ----------
+    scores, values : ndarray of float32, shape (n_samples, n_atoms)
+        Places whose score is ``-inf`` are never chosen.
+    n : int
+
+    Returns
+    -------
+    indices : ndarray of int32, shape (n_samples, n)
+        Padded with -1.
+    chosen : ndarray of float32, shape (n_samples, n)
+        Padded with 0.
+    """
+    n = min(n, scores.shape[1])
+    places = np.argpartition(scores, scores.shape[1] - n, axis=1)[:, scores.shape[1] - n :]
+    valid = np.isfinite(np.take_along_axis(scores, places, axis=1))
+    chosen = np.where(valid, np.take_along_axis(values, places, axis=1), 0)
+    return np.where(valid, places, -1).astype(np.int32), chosen.astype(np.float32)

@@ -1,0 +1,150 @@
+"""Where tasks run: in this process, or in several processes of this machine.
+
+An executor takes a module-level function and a list of argument tuples and yields results as they
+come, in any order. Tasks write only files of their own and use one thread, so that results do not
+depend on how many workers there are; another executor (a cluster's) needs only the same `run`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, Protocol
+
+from cgraph.errors import CgraphError
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+class WorkerLost(CgraphError):
+    """A worker process ended before its task did."""
+
+
+class Executor(Protocol):
+    """Runs tasks; see the module docstring."""
+
+    def run(
+        self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield ``(number of the call, result)`` as calls finish."""
+        ...
+
+
+class SerialExecutor:
+    """Runs tasks one after the other in this process."""
+
+    def run(
+        self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield results in the order of the calls."""
+        with single_thread():
+            for number, arguments in enumerate(calls):
+                yield number, function(*arguments)
+
+
+class ProcessExecutor:
+    """Runs tasks in several freshly started processes.
+
+    Parameters
+    ----------
+    n_workers : int
+        Number of processes. Each uses one thread.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self.n_workers = n_workers
+
+    def run(
+        self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield results as they come; stop all workers when the caller stops asking.
+
+        Raises
+        ------
+        WorkerLost
+            If a worker was killed, most often because memory ran out.
+        """
+        saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        pool = ProcessPoolExecutor(
+            max_workers=min(self.n_workers, max(1, len(calls))),
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(os.getpid(),),
+        )
+        pending: dict[Future[Any], int] = {}
+        try:
+            pending = {pool.submit(function, *call): n for n, call in enumerate(calls)}
+            while pending:
+                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield pending.pop(future), future.result()
+        except BrokenProcessPool:
+            raise WorkerLost(
+                "A worker process was killed, most often because memory ran out. Finished work is "
+                "kept: run the same command again, with --workers 1 to use less memory."
+            ) from None
+        finally:
+            unfinished = bool(pending)
+            workers = list((pool._processes or {}).values()) if unfinished else []
+            pool.shutdown(wait=not unfinished, cancel_futures=True)
+            for worker in workers:
+                worker.terminate()
+            for name, value in saved.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def local_executor(n_workers: int) -> Executor:
+    """Return the executor for so many workers on this machine."""
+    return SerialExecutor() if n_workers == 1 else ProcessExecutor(n_workers)
+
+
+class single_thread:  # noqa: N801  (used like a function)
+    """Context in which BLAS and torch use one thread, so that sums are made in one order."""
+
+    def __enter__(self) -> None:
+        import torch
+        from threadpoolctl import threadpool_limits
+
+        self._limits = threadpool_limits(limits=1)
+        self._torch_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        torch.set_num_threads(self._torch_threads)
+        self._limits.restore_original_limits()
+
+
+def _start_worker(parent: int) -> None:
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    # The parent hears Ctrl-C and ends its workers; they must not each print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1)
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this worker when the build that started it is gone, killed perhaps."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

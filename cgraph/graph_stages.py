@@ -1,0 +1,201 @@
+"""The stages that build and measure the graph, as functions of blocks of concepts.
+
+Same rules as in `cgraph.stages`: one call, one thread, files of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from cgraph.codes import Codes
+from cgraph.config import HELD_OUT, MIN_TRAIN_POSITIVES, SPLIT_SHARES, TRAIN, TUNE
+from cgraph.dictionary import Dictionary
+from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summarise_pairs
+from cgraph.metrics import ExplainedVariance
+from cgraph.predictor import InputRows, SparseInputs, calibrate, fit_predictors
+from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
+from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
+from cgraph.store import read_table, write_table
+from cgraph.study import CONCEPTS, EDGES, evaluation_file
+
+BLOCK = 64
+"""Concepts fitted by one call."""
+
+
+class PreActivationInputs:
+    """Pre-activations of a layer as inputs, computed for the rows that are asked for.
+
+    Parameters
+    ----------
+    tokens : ndarray of float32, shape (n_samples, d_model)
+    dictionary : Dictionary
+    scale : float
+        Divides every pre-activation.
+    """
+
+    def __init__(self, tokens: np.ndarray, dictionary: Dictionary, scale: float) -> None:
+        self._tokens, self._dictionary, self._scale = tokens, dictionary, scale
+        self.n_samples, self.n_features = len(tokens), dictionary.n_atoms
+
+    def rows(self, rows: np.ndarray) -> sparse.csr_array:
+        """Return the inputs of some samples."""
+        dense = self._dictionary.pre_activations(self._tokens[rows])
+        return sparse.csr_array(dense.astype(np.float64) / self._scale)
+
+
+def input_scale(job: Job, layer: int) -> float:
+    """Return the number by which real-valued inputs from a layer are divided.
+
+    It is the root mean square over the training images, of the nonzero coefficients or of all
+    pre-activations, so that one penalty means the same at every layer. Labels have scale 1.
+    """
+    kind = job.config.predictor.inputs
+    if kind == "labels":
+        return 1.0
+    train = np.flatnonzero(split_of(job) == TRAIN)
+    if kind == "codes":
+        values = codes_of(job, layer).take(train).coefficients.astype(np.float64)
+        return float(np.sqrt(np.mean(values**2)))
+    dictionary, total = dictionary_of(job, layer), 0.0
+    for rows in np.array_split(train, max(1, len(train) // 1024)):
+        pre = dictionary.pre_activations(tokens_of(job, layer, rows))
+        total += float((pre.astype(np.float64) ** 2).sum())
+    return float(np.sqrt(total / (len(train) * dictionary.n_atoms)))
+
+
+def inputs_of(job: Job, layer: int, rows: np.ndarray) -> InputRows:
+    """Return the predictor inputs that a layer gives for some images."""
+    scale = input_scale(job, layer)
+    if job.config.predictor.inputs == "pre-activations":
+        return PreActivationInputs(tokens_of(job, layer, rows), dictionary_of(job, layer), scale)
+    binary = job.config.predictor.inputs == "labels"
+    return SparseInputs(codes_of(job, layer).take(rows), binary=binary, scale=scale)
+
+
+def _work_table(kind: str, layer: int, block: int) -> str:
+    return f"{WORK}/graph/{kind}-{layer:02d}-{block:05d}.arrow"
+
+
+def n_blocks(n_atoms: int) -> int:
+    """Return the number of blocks of a layer with so many concepts."""
+    return -(-n_atoms // BLOCK)
+
+
+def fit_block(job: Job, layer: int, block: int) -> Outcome:
+    """Fit and calibrate the predictors of one block of a layer's concepts (from layer 2)."""
+    split = split_of(job)
+    train, tune = np.flatnonzero(split == TRAIN), np.flatnonzero(split == TUNE)
+    codes = codes_of(job, layer)
+    children = np.arange(block * BLOCK, min((block + 1) * BLOCK, codes.n_atoms))
+    config = job.config.predictor
+    predictors = fit_predictors(
+        inputs_of(job, layer - 1, train),
+        codes.take(train),
+        children,
+        config,
+        entropy=(job.config.seed, layer),
+    )
+    predictors = calibrate(
+        predictors, inputs_of(job, layer - 1, tune), codes.take(tune), config.threshold
+    )
+    counts = {part: codes.take(np.flatnonzero(split == part)).counts() for part in SPLIT_SHARES}
+    own = {part: values[children] for part, values in counts.items()}
+    concepts = concept_table(layer, own, len(train), predictors, first=int(children[0]))
+    write_table(job.folder / _work_table("edges", layer, block), edge_table(predictors, layer))
+    write_table(job.folder / _work_table("concepts", layer, block), concepts)
+    return Outcome((_work_table("edges", layer, block), _work_table("concepts", layer, block)))
+
+
+def join_graph(job: Job, blocks: list[tuple[int, int]]) -> Outcome:
+    """Join the blocks of all layers into the two tables of the graph."""
+    split = split_of(job)
+    codes = codes_of(job, 1)
+    counts = {part: codes.take(np.flatnonzero(split == part)).counts() for part in SPLIT_SHARES}
+    concepts = [concept_table(1, counts, int((split == TRAIN).sum()), None)]
+    edges = []
+    for layer, block in sorted(blocks):
+        concepts.append(read_table(job.folder / _work_table("concepts", layer, block)))
+        edges.append(read_table(job.folder / _work_table("edges", layer, block)))
+    write_table(job.folder / CONCEPTS, pa.concat_tables(concepts))
+    write_table(job.folder / EDGES, pa.concat_tables(edges))
+    kind = job.config.predictor.inputs
+    scales = [input_scale(job, layer) for layer in range(1, job.n_layers)]
+    facts = {"graph": {"inputs": kind, "input_scales": scales}}
+    return Outcome((CONCEPTS, EDGES), facts)
+
+
+def _figures(layer: int) -> str:
+    return f"{WORK}/evaluation/layer-{layer:02d}.arrow"
+
+
+def evaluate_layer(job: Job, layer: int) -> Outcome:
+    """Measure one layer on held-out images: its dictionary and, from layer 2, its predictors."""
+    split = split_of(job)
+    train, held_out = np.flatnonzero(split == TRAIN), np.flatnonzero(split == HELD_OUT)
+    codes = codes_of(job, layer)
+    dictionary = dictionary_of(job, layer)
+    variance = ExplainedVariance(tokens_of(job, layer, train).mean(axis=0, dtype=np.float64))
+    variance.add(tokens_of(job, layer, held_out), dictionary.decode(codes.take(held_out)))
+    facts = summarise_layer(
+        layer,
+        train=codes.take(train),
+        held_out=codes.take(held_out),
+        explained_variance=variance.value,
+    )
+    if layer == 1:
+        return Outcome((), {"layer": facts})
+    figures = _evaluate_predictors(job, layer, codes, dictionary, held_out, split)
+    write_table(job.folder / _figures(layer), figures)
+    return Outcome((_figures(layer),), {"layer": facts})
+
+
+def _evaluate_predictors(
+    job: Job,
+    layer: int,
+    codes: Codes,
+    dictionary: Dictionary,
+    held_out: np.ndarray,
+    split: np.ndarray,
+) -> pa.Table:
+    train = np.flatnonzero(split == TRAIN)
+    left_codes = codes_of(job, layer - 1)
+    left = dictionary_of(job, layer - 1)
+    predictors = predictors_of_layer(
+        read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES), layer
+    )
+    cosines = dictionary.atoms @ left.atoms.T
+    cosines[:, left_codes.take(train).counts() < MIN_TRAIN_POSITIVES] = -1
+    nearest = cosines.argmax(axis=1)
+    nearest_cosine = cosines[np.arange(len(nearest)), nearest]
+    pre = left.pre_activations(tokens_of(job, layer - 1, held_out))
+    return evaluate_pair(
+        layer - 1,
+        predictors,
+        inputs_of(job, layer - 1, held_out),
+        codes.take(held_out),
+        nearest=nearest,
+        nearest_cosine=nearest_cosine,
+        nearest_scores=pre[:, nearest],
+        left_labels=left_codes.take(held_out),
+        train_labels=codes.take(train),
+        train_left_labels=left_codes.take(train),
+    )
+
+
+def join_evaluation(job: Job, facts: list[dict[str, Any]]) -> Outcome:
+    """Join the figures of all layers and average them over the scored concepts of each pair."""
+    figures = pa.concat_tables(
+        [read_table(job.folder / _figures(layer)) for layer in range(2, job.n_layers + 1)]
+    )
+    layers = sorted((fact["layer"] for fact in facts), key=lambda fact: fact["layer"])
+    pairs = summarise_pairs(figures, read_table(job.folder / CONCEPTS))
+    write_table(job.folder / evaluation_file("concepts"), figures)
+    write_table(
+        job.folder / evaluation_file("layers"), pa.Table.from_pylist(layers, schema=LAYER_SCHEMA)
+    )
+    write_table(job.folder / evaluation_file("pairs"), pairs)
+    return Outcome(tuple(evaluation_file(name) for name in ("concepts", "layers", "pairs")))

@@ -1,0 +1,231 @@
+"""The steps of one K-SVD iteration, each a function on the arrays of a running fit.
+
+The notation is that of `cgraph.ksvd`: tokens Z, codes X, atoms D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from cgraph.codes import Codes
+from cgraph.errors import DataError
+from cgraph.pursuit import dot
+
+# Replacements are sought among this many of the worst tokens for each atom that is to go.
+_TOKENS_PER_REPLACEMENT = 4
+
+EXACT = 1e-10
+"""Tokens whose squared residual is below this share of their energy are explained exactly."""
+
+
+class Fit(NamedTuple):
+    """Arrays of a running fit, changed in place; residual = tokens - codes times atoms."""
+
+    tokens: NDArray[np.float32]
+    atoms: NDArray[np.float32]
+    indices: NDArray[np.int32]
+    coefficients: NDArray[np.float32]
+    residual: NDArray[np.float32]
+
+
+def start(tokens: NDArray[np.float32], n_atoms: int, max_nnz: int, seed: int) -> Fit:
+    """Take random tokens as atoms and empty codes."""
+    if len(tokens) < n_atoms:
+        raise DataError(
+            f"X has {len(tokens)} samples for {n_atoms} atoms; K-SVD starts from one sample per "
+            "atom. Give more samples or ask for fewer atoms."
+        )
+    usable = np.flatnonzero(tokens.any(axis=1))
+    if len(usable) < n_atoms:
+        raise DataError(
+            f"Only {len(usable)} of {len(tokens)} samples of X differ from the mean, for "
+            f"{n_atoms} atoms. Ask for fewer atoms, or check how X was made."
+        )
+    chosen = np.random.default_rng(seed).choice(usable, n_atoms, replace=False)
+    shape = (len(tokens), max_nnz)
+    return Fit(
+        tokens=tokens,
+        atoms=_unit(tokens[chosen]),
+        indices=np.full(shape, -1, dtype=np.int32),
+        coefficients=np.zeros(shape, dtype=np.float32),
+        residual=tokens.copy(),
+    )
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    vectors = vectors.astype(np.float64)
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _squared_norms(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+
+
+def count_uses(fit: Fit) -> NDArray[np.int64]:
+    """Count the tokens that use each atom."""
+    return np.bincount(fit.indices[fit.indices >= 0], minlength=len(fit.atoms))
+
+
+def squared_error(fit: Fit) -> float:
+    """Return the sum of all squared residuals."""
+    return float(_squared_norms(fit.residual).sum())
+
+
+def left_unexplained(
+    fit: Fit, indices: NDArray[np.int32], coefficients: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Subtract from the tokens what codes stand for."""
+    codes = Codes.from_padded(indices, coefficients, len(fit.atoms))
+    return fit.tokens - codes.to_csr() @ fit.atoms
+
+
+def take_better(fit: Fit, indices: NDArray[np.int32], coefficients: NDArray[np.float32]) -> int:
+    """Give every token the better of its old and its new code; count the old ones kept."""
+    old = _squared_norms(left_unexplained(fit, fit.indices, fit.coefficients))
+    better = _squared_norms(left_unexplained(fit, indices, coefficients)) <= old
+    fit.indices[better] = indices[better]
+    fit.coefficients[better] = coefficients[better]
+    return int((~better).sum())
+
+
+def update_atoms(fit: Fit, nonnegative: bool, exact: bool) -> None:
+    """Pass over the atoms once; improve each one together with its coefficients."""
+    entries = np.flatnonzero(fit.indices.ravel() >= 0)
+    atom_of_entry = fit.indices.ravel()[entries]
+    entries = entries[np.argsort(atom_of_entry, kind="stable")]
+    rows, places = np.divmod(entries, fit.indices.shape[1])
+    starts = np.searchsorted(np.sort(atom_of_entry), np.arange(len(fit.atoms) + 1))
+    if not exact:
+        _power_steps(fit.residual, fit.atoms, fit.coefficients, starts, rows, places, nonnegative)
+        return
+    for j in np.flatnonzero(np.diff(starts)):
+        users = rows[starts[j] : starts[j + 1]], places[starts[j] : starts[j + 1]]
+        E = fit.residual[users[0]] + np.outer(fit.coefficients[users], fit.atoms[j])
+        fit.atoms[j] = _unit(np.linalg.svd(E, full_matrices=False).Vh[0])
+        x = E @ fit.atoms[j]
+        fit.coefficients[users] = x
+        fit.residual[users[0]] = E - np.outer(x, fit.atoms[j])
+
+
+@njit(cache=True, nogil=True)
+def _power_steps(
+    residual: NDArray[np.float32],
+    atoms: NDArray[np.float32],
+    coefficients: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    places: NDArray[np.int64],
+    nonnegative: bool,
+) -> None:
+    """Make one power step for each atom; rows and places list the entries of atom after atom."""
+    n_atoms, n_features = atoms.shape
+    direction = np.empty(n_features, np.float64)
+    for j in range(n_atoms):
+        d = atoms[j]
+        direction[:] = 0.0
+        for e in range(starts[j], starts[j + 1]):
+            E, x = residual[rows[e]], coefficients[rows[e], places[e]]
+            for m in range(n_features):
+                E[m] += x * d[m]
+                direction[m] += x * E[m]
+        norm = np.sqrt((direction * direction).sum())
+        if norm > 0.0:
+            for m in range(n_features):
+                d[m] = direction[m] / norm
+        for e in range(starts[j], starts[j + 1]):
+            E = residual[rows[e]]
+            x = np.float32(dot(E, d))
+            if nonnegative and x < 0.0:
+                x = np.float32(0.0)
+            coefficients[rows[e], places[e]] = x
+            for m in range(n_features):
+                E[m] -= x * d[m]
+
+
+def replace_atoms(fit: Fit, min_use: int, max_coherence: float, nonnegative: bool) -> int:
+    """Replace duplicate and rarely used atoms where that lowers the error; count them.
+
+    The new atom is a badly represented token, which it then represents alone and exactly.
+    """
+    uses = count_uses(fit)
+    twins = _twins(fit.atoms, uses, max_coherence, nonnegative)
+    leaving = np.flatnonzero((twins >= 0) | (uses < min_use))
+    leaving = leaving[np.argsort(uses[leaving], kind="stable")]
+    newcomers = _newcomers(fit, len(leaving), max_coherence, nonnegative)
+    newcomer = next(newcomers, None)
+    n_replaced = 0
+    for j in leaving.tolist():
+        if newcomer is None:
+            break
+        if _replace(fit, j, int(twins[j]), newcomer, nonnegative):
+            n_replaced += 1
+            newcomer = next(newcomers, None)
+    fit.indices[fit.coefficients == 0] = -1
+    return n_replaced
+
+
+def _twins(
+    atoms: NDArray[np.float32], uses: NDArray[np.int64], max_coherence: float, nonnegative: bool
+) -> NDArray[np.int64]:
+    """Give for each duplicate the more used atom that it resembles most, -1 for the others."""
+    similarity = atoms @ atoms.T
+    if not nonnegative:
+        similarity = np.abs(similarity)
+    twins = np.full(len(atoms), -1, dtype=np.int64)
+    staying = np.zeros(len(atoms), dtype=bool)
+    for j in np.argsort(-uses, kind="stable"):
+        candidates = np.where(staying, similarity[j], -1)
+        if candidates.max() > max_coherence:
+            twins[j] = candidates.argmax()
+        else:
+            staying[j] = True
+    return twins
+
+
+def _newcomers(fit: Fit, n_leaving: int, max_coherence: float, nonnegative: bool) -> Iterator[int]:
+    """Yield badly represented tokens, worst first, that resemble no atom of the moment."""
+    errors = _squared_norms(fit.residual)
+    worst = np.argsort(-errors, kind="stable")[: _TOKENS_PER_REPLACEMENT * n_leaving]
+    for token in worst[errors[worst] > EXACT * _squared_norms(fit.tokens[worst])]:
+        cosines = fit.atoms @ _unit(fit.tokens[token])
+        if (cosines if nonnegative else np.abs(cosines)).max() <= max_coherence:
+            yield int(token)
+
+
+def _replace(fit: Fit, j: int, twin: int, newcomer: int, nonnegative: bool) -> bool:
+    """Make a token the atom j if that lowers the error; say whether it was done.
+
+    Tokens that used j go over to its twin if it has one, and do without otherwise.
+    """
+    users, places = np.nonzero(fit.indices == j)
+    residual = fit.residual[users] + np.outer(fit.coefficients[users, places], fit.atoms[j])
+    if twin >= 0:
+        has_twin = fit.indices[users] == twin
+        own = (fit.coefficients[users] * has_twin).sum(axis=1)
+        extra = residual @ fit.atoms[twin]
+        if nonnegative:
+            extra = np.maximum(extra, -own)
+        residual -= np.outer(extra, fit.atoms[twin])
+    touched = np.union1d(users, newcomer)
+    error = _squared_norms(residual)[users != newcomer].sum()
+    if error >= _squared_norms(fit.residual[touched]).sum():
+        return False
+    fit.residual[users] = residual
+    fit.indices[users, places] = -1
+    fit.coefficients[users, places] = 0
+    if twin >= 0:
+        places = np.where(has_twin.any(axis=1), has_twin.argmax(axis=1), places)
+        fit.indices[users, places] = twin
+        fit.coefficients[users, places] = own + extra
+    fit.atoms[j] = _unit(fit.tokens[newcomer])
+    fit.indices[newcomer] = -1
+    fit.coefficients[newcomer] = 0
+    fit.indices[newcomer, 0] = j
+    fit.coefficients[newcomer, 0] = np.linalg.norm(fit.tokens[newcomer])
+    fit.residual[newcomer] = fit.tokens[newcomer] - fit.coefficients[newcomer, 0] * fit.atoms[j]
+    return True

@@ -1,0 +1,471 @@
+"""TopK sparse autoencoder: a dictionary whose codes are thresholded linear activations.
+
+With tokens x (already centred), encoder W, b, unit-norm atoms D and selection bias s ≥ 0::
+
+    pre   = x Wᵀ + b
+    score = pre + s                     where pre > 0
+    code  = pre at the max_nnz largest scores, 0 elsewhere
+    x̂     = code D
+
+and W, b, D minimise the mean of ‖x - x̂‖² (Makhzani and Frey 2014; Gao et al. 2024,
+"Scaling and evaluating sparse autoencoders"). The selection bias only decides who is selected,
+never how large a coefficient is; it rises for atoms that are used too rarely and falls for the
+others, the balancing without an auxiliary loss of Wang et al. 2024 for mixtures of experts.
+Without it a good part of the atoms ends up too rare to be predicted as concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from cgraph.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Record = dict[str, float]
+
+# Rows that `transform` encodes at a time; bounds its memory.
+_ROWS_AT_ONCE = 8192
+# Weight of the newest batch in the running share of samples that use an atom.
+_USAGE_MEMORY = 0.02
+# Selection biases stand still in the last part of the training, so that weights settle to them.
+_BIAS_FROZEN_FROM = 0.9
+# Revived atoms need the rest of the training to find their place.
+_REVIVE_UNTIL = 0.8
+# Steps that raise the learning rate from zero.
+_WARMUP_STEPS = 50
+
+
+def topk_codes(
+    pre: NDArray[np.float32], selection_bias: NDArray[np.float32], max_nnz: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Choose the active atoms of every sample from its pre-activations.
+
+    Parameters
+    ----------
+    pre : ndarray of shape (n_samples, n_atoms)
+        Pre-activations, in the units of the tokens.
+    selection_bias : ndarray of shape (n_atoms,)
+        Added to positive pre-activations before they compete, in the units of `pre`.
+    max_nnz : int
+        Largest number of active atoms of one sample; at most `n_atoms`.
+
+    Returns
+    -------
+    indices : int32 ndarray of shape (n_samples, max_nnz)
+        Active atoms of each sample in ascending order; unused places at the end hold -1.
+    coefficients : float32 ndarray of shape (n_samples, max_nnz)
+        Their pre-activations, all positive; 0 in unused places.
+
+    Raises
+    ------
+    ConfigError
+        If `max_nnz` is below 1 or above the number of atoms.
+    """
+    n_atoms = pre.shape[1]
+    if not 1 <= max_nnz <= n_atoms:
+        raise ConfigError(
+            f"max_nnz is {max_nnz}, but it must lie between 1 and the number of atoms, {n_atoms}."
+        )
+    scores = np.where(pre > 0, pre + selection_bias, -np.inf)
+    chosen = np.argpartition(scores, n_atoms - max_nnz, axis=1)[:, n_atoms - max_nnz :]
+    active = np.take_along_axis(pre, chosen, axis=1) > 0
+    # Inactive places sort behind every atom.
+    indices = np.sort(np.where(active, chosen, n_atoms), axis=1)
+    active = indices < n_atoms
+    coefficients = np.take_along_axis(pre, np.where(active, indices, 0), axis=1)
+    return (
+        np.where(active, indices, -1).astype(np.int32),
+        np.where(active, coefficients, 0).astype(np.float32),
+    )
+
+
+class TopKSAE(TransformerMixin, BaseEstimator):
+    """Sparse autoencoder with at most `max_nnz` non-negative coefficients a sample.
+
+    Inputs are prepared vectors: centred, and whitened if so wished. The training runs on one
+    processor in torch; encoding needs NumPy alone. Equal inputs, settings and seed give equal
+    bytes on one machine, provided that the number of torch threads is the same.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of atoms.
+    max_nnz : int
+        Largest number of active atoms of one sample.
+    max_steps : int
+        Number of gradient steps (Adam). The learning rate is constant over the first half and
+        falls linearly over the second.
+    batch_size : int
+        Samples a step, drawn with replacement.
+    learning_rate : float
+        Step size of Adam, for inputs whose mean squared norm is 1 (`fit` scales them).
+    usage_target : float
+        Wanted usage of the rarest atom, as a share of the mean usage `max_nnz / n_components`.
+        0 turns the selection bias off.
+    usage_rate : float
+        Change of a selection bias in one step, in units of the root mean squared norm of X.
+    auxiliary_weight : float
+        Weight of the loss in which dead atoms explain what is left over (Gao et al. 2024).
+        0 turns it off.
+    dead_after : int
+        An atom that no sample of this many batches in a row used counts as dead.
+    record_every : int
+        Steps between two entries of `history_`.
+    random_state : int
+        Seed of the starting atoms and of the batches.
+
+    Attributes
+    ----------
+    components_ : float32 ndarray of shape (n_components, n_features)
+        Atoms, of unit norm.
+    encoder_weight_ : float32 ndarray of shape (n_components, n_features)
+        With `encoder_bias_`, gives pre-activations in the units of X.
+    encoder_bias_ : float32 ndarray of shape (n_components,)
+        In the units of X.
+    selection_bias_ : float32 ndarray of shape (n_components,)
+        At least 0, in the units of X.
+    history_ : list of dict
+        One entry every `record_every` steps: `step`, `loss` (mean squared error of the batch
+        relative to the mean squared norm, without the auxiliary loss), `explained_variance` (of
+        the batch), `explained_variance_tune` (if X_tune is given), `dead` and `rare` (numbers of
+        atoms; rare ones are used less than `usage_target` asks).
+    n_steps_ : int
+        Steps made.
+    stopped_because_ : str
+        A sentence for people.
+    n_features_in_ : int
+        Number of features of X.
+    """
+
+    components_: NDArray[np.float32]
+    encoder_weight_: NDArray[np.float32]
+    encoder_bias_: NDArray[np.float32]
+    selection_bias_: NDArray[np.float32]
+    history_: list[Record]
+    n_steps_: int
+    stopped_because_: str
+    n_features_in_: int
+
+    def __init__(
+        self,
+        n_components: int,
+        *,
+        max_nnz: int = 10,
+        max_steps: int = 4000,
+        batch_size: int = 512,
+        learning_rate: float = 3e-3,
+        usage_target: float = 0.25,
+        usage_rate: float = 1e-3,
+        auxiliary_weight: float = 1 / 32,
+        dead_after: int = 100,
+        record_every: int = 100,
+        random_state: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.max_nnz = max_nnz
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.usage_target = usage_target
+        self.usage_rate = usage_rate
+        self.auxiliary_weight = auxiliary_weight
+        self.dead_after = dead_after
+        self.record_every = record_every
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        *,
+        X_tune: ArrayLike | None = None,
+        on_step: Callable[[Record], None] | None = None,
+    ) -> TopKSAE:
+        """Learn atoms and encoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Prepared vectors.
+        y : None
+            Ignored.
+        X_tune : array-like of shape (n_tune_samples, n_features), optional
+            Vectors that take no part in the fit; their explained variance is recorded.
+        on_step : callable, optional
+            Called with every new entry of `history_`. What it raises stops the fit.
+
+        Returns
+        -------
+        TopKSAE
+            The estimator itself.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is out of range or two contradict each other.
+        DataError
+            If X or X_tune is not a finite matrix, has fewer usable samples than atoms, or the
+            two differ in their number of features.
+        """
+        self._check_settings()
+        X = _as_matrix(X, "X")
+        if len(X) < self.n_components:
+            raise DataError(
+                f"X has {len(X)} samples for {self.n_components} atoms; an autoencoder needs at "
+                f"least one sample per atom. Give more samples or ask for fewer atoms."
+            )
+        if X_tune is not None:
+            X_tune = _as_matrix(X_tune, "X_tune")
+            if X_tune.shape[1] != X.shape[1]:
+                raise DataError(
+                    f"X_tune has {X_tune.shape[1]} features but X has {X.shape[1]}; prepare both "
+                    f"in the same way."
+                )
+        usable = np.flatnonzero((X != 0).any(axis=1))
+        if len(usable) < self.n_components:
+            raise DataError(
+                f"Only {len(usable)} of {len(X)} samples of X differ from the mean, for "
+                f"{self.n_components} atoms. Ask for fewer atoms, or check how X was made."
+            )
+        # Scaled to mean squared norm 1, one learning rate and one usage_rate serve every layer.
+        scale = float(np.sqrt(np.mean(np.square(X, dtype=np.float64)) * X.shape[1]))
+        weights, self.history_ = _train(self, X, usable, scale, X_tune, on_step)
+        self.components_ = weights.atoms.numpy()
+        self.encoder_weight_ = weights.encoder.numpy()
+        self.encoder_bias_ = weights.bias.numpy() * np.float32(scale)
+        self.selection_bias_ = weights.selection.numpy() * np.float32(scale)
+        self.n_steps_ = self.max_steps
+        self.n_features_in_ = X.shape[1]
+        self.stopped_because_ = f"All {self.max_steps} steps were made."
+        return self
+
+    def transform(self, X: ArrayLike) -> sp.csr_matrix:
+        """Encode samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Vectors prepared like those of `fit`.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix of shape (n_samples, n_components), float32
+            Positive coefficients, at most `max_nnz` a row, column indices ascending.
+
+        Raises
+        ------
+        DataError
+            If X is not a finite matrix with as many features as in `fit`.
+        """
+        check_is_fitted(self)
+        X = _as_matrix(X, "X")
+        if X.shape[1] != self.n_features_in_:
+            raise DataError(
+                f"X has {X.shape[1]} features, but the autoencoder was fitted on "
+                f"{self.n_features_in_}. Give tokens of the same layer and model."
+            )
+        blocks = [
+            self._encode(X[start : start + _ROWS_AT_ONCE])
+            for start in range(0, len(X), _ROWS_AT_ONCE)
+        ]
+        return sp.vstack(blocks, format="csr")
+
+    def inverse_transform(self, codes: sp.spmatrix | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Decode: codes times atoms.
+
+        Parameters
+        ----------
+        codes : sparse matrix or ndarray of shape (n_samples, n_components)
+            As given by `transform`.
+
+        Returns
+        -------
+        float32 ndarray of shape (n_samples, n_features)
+            The prepared vectors that the codes stand for.
+        """
+        check_is_fitted(self)
+        return np.asarray(codes @ self.components_, dtype=np.float32)
+
+    def _encode(self, X: NDArray[np.float32]) -> sp.csr_matrix:
+        pre = X @ self.encoder_weight_.T + self.encoder_bias_
+        indices, coefficients = topk_codes(pre, self.selection_bias_, self.max_nnz)
+        active = indices >= 0
+        indptr = np.concatenate([[0], np.cumsum(active.sum(axis=1))]).astype(np.int32)
+        return sp.csr_matrix(
+            (coefficients[active], indices[active], indptr), shape=(len(X), self.n_components)
+        )
+
+    def _check_settings(self) -> None:
+        for name in (
+            "n_components",
+            "max_nnz",
+            "max_steps",
+            "batch_size",
+            "dead_after",
+            "record_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.max_nnz > self.n_components:
+            raise ConfigError(
+                f"max_nnz is {self.max_nnz}, more than the {self.n_components} atoms there are. "
+                f"Lower max_nnz or raise n_components."
+            )
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0.")
+        if not 0 <= self.usage_target < 1:
+            raise ConfigError(
+                f"usage_target is {self.usage_target}; it must be at least 0 and below 1, a share "
+                f"of the mean usage of the atoms."
+            )
+        for name in ("usage_rate", "auxiliary_weight"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
+
+
+class _Weights(NamedTuple):
+    """What is learned, in units in which the mean squared norm of X is 1."""
+
+    encoder: torch.Tensor
+    atoms: torch.Tensor
+    bias: torch.Tensor
+    selection: torch.Tensor
+
+
+def _as_matrix(X: ArrayLike, name: str) -> NDArray[np.float32]:
+    """Check that X is a finite matrix and give it as contiguous float32."""
+    matrix = np.ascontiguousarray(X, dtype=np.float32)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise DataError(
+            f"{name} has the shape {matrix.shape}; it must be a matrix with one sample a row."
+        )
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"{name} has values that are not finite in {bad.size} of {len(matrix)} samples, the "
+            f"first in row {bad[0]}. Leave these samples out, or compute their tokens again."
+        )
+    return matrix
+
+
+def _select(
+    pre: torch.Tensor, selection: torch.Tensor, max_nnz: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give the chosen atoms of each sample and their coefficients (0 for those not active)."""
+    detached = pre.detach()
+    scores = detached + selection * (detached > 0)
+    chosen = scores.topk(max_nnz, dim=1, sorted=False).indices
+    return chosen, pre.gather(1, chosen).relu()
+
+
+def _decode(chosen: torch.Tensor, coefficients: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    codes = coefficients.new_zeros(len(chosen), len(atoms)).scatter(1, chosen, coefficients)
+    return codes @ atoms
+
+
+def _explained_variance(X: torch.Tensor, weights: _Weights, max_nnz: int) -> float:
+    pre = X @ weights.encoder.T + weights.bias
+    residual = X - _decode(*_select(pre, weights.selection, max_nnz), weights.atoms)
+    return 1 - float(residual.square().sum() / X.square().sum())
+
+
+def _learning_rate(peak: float, step: int, max_steps: int) -> float:
+    """Warm up, hold over the first half, then fall linearly to a fiftieth."""
+    warmup = min(1.0, (step + 1) / _WARMUP_STEPS)
+    return peak * warmup * min(1.0, max(0.02, 2 * (1 - step / max_steps)))
+
+
+def _train(
+    settings: TopKSAE,
+    X: NDArray[np.float32],
+    usable: NDArray[np.intp],
+    scale: float,
+    X_tune: NDArray[np.float32] | None,
+    on_step: Callable[[Record], None] | None,
+) -> tuple[_Weights, list[Record]]:
+    """Run the gradient steps on X / scale; `usable` are the rows that can start an atom."""
+    import torch
+
+    n_components, max_nnz = settings.n_components, settings.max_nnz
+    generator = torch.Generator().manual_seed(settings.random_state)
+    data = torch.from_numpy(X / np.float32(scale))
+    tune = None if X_tune is None else torch.from_numpy(X_tune / np.float32(scale))
+
+    first = torch.from_numpy(usable)[torch.randperm(len(usable), generator=generator)]
+    atoms = torch.nn.functional.normalize(data[first[:n_components]])
+    encoder, bias = atoms.clone(), torch.zeros(n_components)
+    selection = torch.zeros(n_components)
+    parameters = [encoder, atoms, bias]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
+
+    mean_usage = max_nnz / n_components
+    usage = torch.full((n_components,), mean_usage)
+    idle = torch.zeros(n_components)
+    history: list[Record] = []
+    for step in range(settings.max_steps):
+        progress = step / settings.max_steps
+        optimizer.param_groups[0]["lr"] = _learning_rate(
+            settings.learning_rate, step, settings.max_steps
+        )
+        rows = torch.randint(len(data), (settings.batch_size,), generator=generator)
+        batch = data[rows]
+        pre = batch @ encoder.T + bias
+        chosen, coefficients = _select(pre, selection, max_nnz)
+        residual = batch - _decode(chosen, coefficients, atoms)
+        error = residual.square().sum(1).mean()
+
+        counts = torch.bincount(chosen[coefficients.detach() > 0], minlength=n_components)
+        idle = torch.where(counts > 0, 0, idle + 1)
+        dead = idle > settings.dead_after
+        loss = error
+        if settings.auxiliary_weight and progress < _REVIVE_UNTIL and dead.any():
+            loss = loss + settings.auxiliary_weight * _auxiliary_error(
+                pre, residual.detach(), atoms, dead
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+        with torch.no_grad():
+            atoms.copy_(torch.nn.functional.normalize(atoms))
+            usage.lerp_(counts / settings.batch_size, _USAGE_MEMORY)
+            rare = usage < settings.usage_target * mean_usage
+            if settings.usage_target and progress < _BIAS_FROZEN_FROM:
+                selection += settings.usage_rate * torch.where(rare, 1.0, -1.0)
+                selection.clamp_(min=0)
+            if (step + 1) % settings.record_every == 0 or step + 1 == settings.max_steps:
+                weights = _Weights(encoder, atoms, bias, selection)
+                record: Record = {
+                    "step": step + 1,
+                    "loss": float(error),
+                    "explained_variance": 1 - float(error / batch.square().sum(1).mean()),
+                    "dead": int(dead.sum()),
+                    "rare": int(rare.sum()),
+                }
+                if tune is not None:
+                    record["explained_variance_tune"] = _explained_variance(tune, weights, max_nnz)
+                history.append(record)
+                if on_step is not None:
+                    on_step(dict(record))
+    return _Weights(encoder.detach(), atoms.detach(), bias.detach(), selection), history
+
+
+def _auxiliary_error(
+    pre: torch.Tensor, residual: torch.Tensor, atoms: torch.Tensor, dead: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared error of dead atoms explaining the residual; at most 64 a sample."""
+    n_dead = min(64, int(dead.sum()))
+    top, chosen = pre.masked_fill(~dead, float("-inf")).topk(n_dead, dim=1)
+    explained = _decode(chosen, top.relu(), atoms)
+    return (residual - explained).square().sum(1).mean()

@@ -1,0 +1,323 @@
+"""The stages of a build as functions of parts.
+
+Each function reads what earlier stages wrote, does one part of the work in one thread, writes
+files that no other call touches, and returns an `Outcome`. Nothing here knows about processes,
+progress or resuming: `cgraph.pipeline` does, and any executor can call these functions.
+
+Working files that no reader needs lie under ``.building`` and are removed at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cgraph.codes import Codes
+from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig
+from cgraph.dictionary import Dictionary, Preparation, layer_prefix
+from cgraph.errors import DataError, ImageError
+from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
+from cgraph.store import (
+    codes_from_table,
+    codes_to_table,
+    read_array,
+    read_table,
+    read_tensors,
+    write_array,
+    write_table,
+    write_tensors,
+)
+from cgraph.study import DICTIONARIES, IMAGES, codes_file, evaluation_file, tokens_file
+from cgraph.vit import VisionModel
+
+WORK = ".building"
+SKIPPED = "skipped.arrow"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every part of a build needs to know; small enough to send to any worker.
+
+    Attributes
+    ----------
+    folder, model, images : Path
+        The study folder, the model folder, the image folder or parquet file.
+    config : BuildConfig
+    n_layers : int
+    n_parts : int
+        Parts into which the sampled images are cut.
+    """
+
+    folder: Path
+    model: Path
+    images: Path
+    config: BuildConfig
+    n_layers: int
+    n_parts: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Files that a call wrote, relative to the study folder, and facts for the manifest."""
+
+    files: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def _model(folder: Path) -> VisionModel:
+    return VisionModel.load(folder)
+
+
+@lru_cache(maxsize=1)
+def _images(path: Path) -> ImageSet:
+    return open_images(path)
+
+
+def image_part(part: int) -> str:
+    """Return the working file with the ids, hashes and thumbnails of one part."""
+    return f"{WORK}/images/part-{part:05d}.arrow"
+
+
+def collect_tokens(job: Job, part: int) -> Outcome:
+    """Read one part of the images and write its class tokens, thumbnails and hashes.
+
+    Images that cannot be read are left out and listed with the reason. Which images share a
+    forward pass depends on their place in the sample alone.
+    """
+    config = job.config
+    image_set = _images(job.images)
+    sampled = sample_rows(len(image_set), config.max_images, config.seed)
+    model = _model(job.model)
+    records, hashes, thumbnails, tokens, skipped = [], [], [], [], []
+    first = part * config.part_size
+    for start in range(first, min(first + config.part_size, len(sampled)), config.batch_size):
+        stop = min(start + config.batch_size, first + config.part_size)
+        batch = []
+        for row in sampled[start:stop]:
+            try:
+                record = image_set.read(int(row))
+            except ImageError as error:
+                skipped.append({"image_id": image_set.image_ids[row], "reason": str(error)})
+                continue
+            batch.append(record.image)
+            records.append((record.image_id, record.attributes))
+            hashes.append(pixel_hash(record.image))
+            thumbnails.append(thumbnail(record.image, config.thumbnail_px))
+        if batch:
+            tokens.append(model.class_tokens(model.preprocess(batch)))
+    stacked = (
+        np.concatenate(tokens, axis=1)
+        if tokens
+        else np.zeros((job.n_layers, 0, model.d_model), dtype=np.float32)
+    )
+    _refuse_non_finite(stacked)
+    table = pa.table(
+        {
+            "image_id": pa.array([image_id for image_id, _ in records], type=pa.string()),
+            "attributes": pa.array(
+                [json.dumps(attributes, sort_keys=True) for _, attributes in records],
+                type=pa.string(),
+            ),
+            "pixel_hash": pa.array(hashes, type=pa.string()),
+            "thumbnail": pa.array(thumbnails, type=pa.binary()),
+        }
+    )
+    write_table(job.folder / image_part(part), table)
+    files = [image_part(part)]
+    for layer in range(1, job.n_layers + 1):
+        write_array(job.folder / tokens_file(layer, part), stacked[layer - 1])
+        files.append(tokens_file(layer, part))
+    return Outcome(tuple(files), {"n": len(records), "skipped": skipped})
+
+
+def _refuse_non_finite(tokens: np.ndarray) -> None:
+    finite = np.isfinite(tokens).all(axis=(1, 2))
+    if not finite.all():
+        raise DataError(
+            f"The class tokens of layer {int(np.argmin(finite)) + 1} are not all finite. The "
+            "model's weights may be damaged."
+        )
+
+
+def split_images(job: Job, skipped: list[dict[str, str]]) -> Outcome:
+    """Deal the images to train, tune and held-out, and join their parts into one table.
+
+    Identical images go to the same part: the deal is by hash of the pixels.
+
+    Raises
+    ------
+    DataError
+        If too few different images are left to fill all three parts.
+    """
+    parts = [read_table(job.folder / image_part(part)) for part in range(job.n_parts)]
+    table = pa.concat_tables(parts)
+    if table.num_rows == 0:
+        raise DataError(
+            f"None of the {len(skipped)} images could be read. The first: {skipped[0]['reason']}"
+        )
+    split = deal(table.column("pixel_hash").to_pylist(), job.config.seed)
+    table = table.add_column(1, "split", pa.array(split, type=pa.string()))
+    write_table(job.folder / IMAGES, table)
+    schema = pa.schema([("image_id", pa.string()), ("reason", pa.string())])
+    write_table(job.folder / SKIPPED, pa.Table.from_pylist(skipped, schema=schema))
+    hashes = table.column("pixel_hash").to_pylist()
+    facts = {
+        "n": table.num_rows,
+        "n_skipped": len(skipped),
+        "n_duplicates": table.num_rows - len(set(hashes)),
+        "fingerprint": hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
+        **{f"n_{name.replace('-', '_')}": split.count(name) for name in SPLIT_SHARES},
+    }
+    return Outcome((IMAGES, SKIPPED), {"images": facts})
+
+
+def deal(hashes: list[str], seed: int) -> list[str]:
+    """Return the part of each image: 70 % train, 15 % tune, 15 % held-out.
+
+    Parameters
+    ----------
+    hashes : list of str
+        Equal strings go to the same part.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        If one of the parts stays empty.
+    """
+    groups = sorted(
+        set(hashes), key=lambda value: hashlib.sha256(f"{seed}:{value}".encode()).digest()
+    )
+    sizes = dict.fromkeys(groups, 0)
+    for value in hashes:
+        sizes[value] += 1
+    ends = np.cumsum(list(SPLIT_SHARES.values())) * len(hashes)
+    names = list(SPLIT_SHARES)
+    part_of, dealt = {}, 0
+    for value in groups:
+        # The middle of a group decides, so that a group across a border goes where most of it is.
+        middle = dealt + sizes[value] / 2
+        part_of[value] = names[min(int(np.searchsorted(ends, middle)), len(names) - 1)]
+        dealt += sizes[value]
+    if len(set(part_of.values())) < len(names):
+        raise DataError(
+            f"{len(groups)} different images are too few to split into train, tune and held-out "
+            "parts. Give at least a few hundred images."
+        )
+    return [part_of[value] for value in hashes]
+
+
+def split_of(job: Job) -> np.ndarray:
+    """Return the part of the split of every image."""
+    return np.array(read_table(job.folder / IMAGES).column("split").to_pylist())
+
+
+def tokens_of(job: Job, layer: int, rows: np.ndarray) -> np.ndarray:
+    """Return the class tokens of some rows (rising) at a layer, shape ``(n, d_model)``."""
+    taken, first = [], 0
+    for part in range(job.n_parts):
+        tokens = read_array(job.folder / tokens_file(layer, part))
+        own = rows[(rows >= first) & (rows < first + len(tokens))] - first
+        taken.append(tokens[own])
+        first += len(tokens)
+    return np.concatenate(taken)
+
+
+def codes_of(job: Job, layer: int) -> Codes:
+    """Return the codes of all images at a layer."""
+    parts = []
+    for part in range(job.n_parts):
+        path = job.folder / codes_file(layer, part)
+        parts.append(codes_from_table(read_table(path), path))
+    return Codes.concatenate(parts)
+
+
+def dictionary_of(job: Job, layer: int) -> Dictionary:
+    """Return a layer's dictionary, once the dictionaries are joined."""
+    return Dictionary.of_layer(read_tensors(job.folder / DICTIONARIES), layer)
+
+
+def _work_dictionary(layer: int) -> str:
+    return f"{WORK}/dictionary/layer-{layer:02d}.safetensors"
+
+
+def learn_dictionary(job: Job, layer: int) -> Outcome:
+    """Learn the dictionary of one layer on the training tokens."""
+    split = split_of(job)
+    train = tokens_of(job, layer, np.flatnonzero(split == TRAIN))
+    tune = tokens_of(job, layer, np.flatnonzero(split == TUNE))
+    config = job.config.dictionary
+    seed = int(np.random.SeedSequence([job.config.seed, layer]).generate_state(1)[0])
+    preparation = Preparation.fit(train, center=config.center, whiten=config.whiten)
+    n_atoms = config.n_atoms or 4 * train.shape[1]
+    dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)
+    write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
+    return Outcome((_work_dictionary(layer),), {"layer": layer, **facts})
+
+
+def _fit(
+    method: str,
+    preparation: Preparation,
+    train: np.ndarray,
+    tune: np.ndarray,
+    n_atoms: int,
+    config: BuildConfig,
+    seed: int,
+) -> tuple[Dictionary, dict[str, Any]]:
+    max_nnz, steps = config.dictionary.max_nnz, config.dictionary.steps
+    prepared = preparation.apply(train)
+    if method == "ksvd":
+        from cgraph.ksvd import KSVD
+
+        options: dict[str, Any] = {} if steps is None else {"max_iter": steps}
+        nonnegative = config.dictionary.nonnegative
+        ksvd = KSVD(
+            n_atoms, max_nnz=max_nnz, nonnegative=nonnegative, random_state=seed, **options
+        ).fit(prepared)
+        dictionary = Dictionary.from_pursuit(
+            preparation, ksvd.components_, max_nnz, nonnegative=nonnegative
+        )
+        return dictionary, {"n_steps": ksvd.n_iter_, "stopped_because": ksvd.stopped_because_}
+    from cgraph.sae import TopKSAE
+
+    options = {} if steps is None else {"max_steps": steps}
+    sae = TopKSAE(n_atoms, max_nnz=max_nnz, random_state=seed, **options)
+    sae.fit(prepared, X_tune=preparation.apply(tune))
+    dictionary = Dictionary.from_autoencoder(
+        preparation,
+        sae.components_,
+        sae.encoder_weight_,
+        sae.encoder_bias_,
+        sae.selection_bias_,
+        max_nnz,
+    )
+    return dictionary, {"n_steps": sae.n_steps_, "stopped_because": sae.stopped_because_}
+
+
+def join_dictionaries(job: Job, facts: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Write the dictionaries of all layers into one file."""
+    tensors: dict[str, np.ndarray] = {}
+    for layer in range(1, job.n_layers + 1):
+        for name, array in read_tensors(job.folder / _work_dictionary(layer)).items():
+            tensors[f"{layer_prefix(layer)}{name}"] = array
+    write_tensors(job.folder / DICTIONARIES, tensors)
+    training = sorted(facts, key=lambda fact: fact["layer"])
+    write_table(job.folder / evaluation_file("training"), pa.Table.from_pylist(list(training)))
+    return Outcome((DICTIONARIES, evaluation_file("training")))
+
+
+def encode_part(job: Job, layer: int, part: int) -> Outcome:
+    """Encode one part of a layer's tokens."""
+    tokens = read_array(job.folder / tokens_file(layer, part))
+    codes = dictionary_of(job, layer).encode(tokens)
+    write_table(job.folder / codes_file(layer, part), codes_to_table(codes))
+    return Outcome((codes_file(layer, part),))

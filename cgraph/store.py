@@ -1,0 +1,249 @@
+"""Files that are whole or absent: atomic writes, hashes, Arrow tables that map into memory.
+
+Every file is written under a temporary name in its folder, synced, and renamed. A reader never
+sees half a file, and a power cut leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from cgraph.codes import Codes
+from cgraph.errors import StudyError
+
+LOCK_NAME = ".lock"
+TEMPORARY_SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What the manifest keeps of a file: its hash and size, and the stage that wrote it."""
+
+    sha256: str
+    size: int
+    stage: str
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file so that it is whole or absent, whatever happens meanwhile.
+
+    Raises
+    ------
+    StudyError
+        If the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StudyError(
+            f"{path} could not be written ({error.strerror or error}). Free some space or choose "
+            "a folder you may write to, then run the same command again: finished work is kept."
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def to_json(value: Any) -> bytes:
+    """Return JSON with sorted keys, so that equal values are equal bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    StudyError
+        If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as JSON ({error}).") from None
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write an uncompressed Arrow IPC file, which a reader can map into memory."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    write_bytes(path, memoryview(sink.getvalue()))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Map an Arrow IPC file into memory.
+
+    Raises
+    ------
+    StudyError
+        If it is missing or not such a file.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing.") from None
+    except (OSError, pa.ArrowException) as error:
+        raise StudyError(f"{path} is not an Arrow file ({error}).") from None
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as ``.npy``."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getbuffer())
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read an array written by `write_array`.
+
+    Raises
+    ------
+    StudyError
+        If it is missing or not such a file.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as an array ({error}).") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as safetensors."""
+    from safetensors.numpy import save
+
+    write_bytes(path, save({name: np.ascontiguousarray(a) for name, a in tensors.items()}))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read named arrays written by `write_tensors`.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing.") from None
+    except (OSError, SafetensorError) as error:
+        raise StudyError(f"{path} is damaged ({error}).") from None
+
+
+def codes_to_table(codes: Codes) -> pa.Table:
+    """Return codes as one list column; the list offsets are the row offsets."""
+    index_type = pa.uint16() if codes.n_atoms <= 2**16 else pa.uint32()
+    entries = pa.StructArray.from_arrays(
+        [
+            pa.array(codes.indices.astype(index_type.to_pandas_dtype())),
+            pa.array(codes.coefficients),
+        ],
+        names=["index", "coefficient"],
+    )
+    rows = pa.LargeListArray.from_arrays(pa.array(codes.offsets), entries)
+    metadata = {b"n_atoms": str(codes.n_atoms).encode()}
+    return pa.table({"code": rows}).replace_schema_metadata(metadata)
+
+
+def codes_from_table(table: pa.Table, path: Path) -> Codes:
+    """Read codes from a table written by `codes_to_table`.
+
+    Raises
+    ------
+    StudyError
+        If the table has another form or an index is out of range; `path` is named.
+    """
+    try:
+        n_atoms = int(table.schema.metadata[b"n_atoms"])
+        rows = table.column("code").combine_chunks()
+        if isinstance(rows, pa.ChunkedArray):
+            rows = rows.chunk(0)
+        offsets = rows.offsets.to_numpy().astype(np.int64)
+        indices = rows.values.field("index").to_numpy().astype(np.int32)
+        coefficients = rows.values.field("coefficient").to_numpy()
+    except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+        raise StudyError(f"{path} does not hold codes ({error}).") from None
+    if len(indices) and (indices.max() >= n_atoms or indices.min() < 0):
+        raise StudyError(f"{path} names concept {indices.max()}; the layer has {n_atoms}.")
+    return Codes(offsets, indices, coefficients, n_atoms)
+
+
+def file_record(path: Path, stage: str) -> FileRecord:
+    """Hash a file that is already in its place.
+
+    Raises
+    ------
+    StudyError
+        If it is missing.
+    """
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileRecord(digest, path.stat().st_size, stage)
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing.") from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read ({error.strerror or error}).") from None
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a study folder for one build; the system frees it when the process ends.
+
+    Raises
+    ------
+    StudyError
+        If another build holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise StudyError(
+            f"Another build is working on {folder}. Wait for it, stop it, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise StudyError(
+            f"{folder} cannot be used ({error.strerror or error}). Choose one you may write to."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,133 @@
+"""Traces of a study's own images, and of images that it has never seen.
+
+A stored image needs no model: its codes are in the study. A new image goes through the model, the
+dictionaries and the graph.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL.Image import Image
+
+from cgraph.errors import ModelError, StudyError
+from cgraph.store import read_json
+from cgraph.study import BUILD_RECORD, Study
+from cgraph.trace import Trace, trace_codes
+from cgraph.vit import VisionModel
+
+MODEL_VARIABLE = "CGRAPH_MODEL_DIR"
+"""Environment variable with the folder of a study's model, where it has moved."""
+
+
+def trace_row(study: Study, row: int) -> Trace:
+    """Trace an image of the study by its stored codes.
+
+    Parameters
+    ----------
+    study : Study
+    row : int
+        Place of the image in `study.image_ids`.
+
+    Raises
+    ------
+    StudyError
+        If the study's predictors take pre-activations, which are not stored.
+    """
+    kind = study.manifest.graph["inputs"]
+    if kind == "pre-activations":
+        raise StudyError(
+            f"The predictors of {study.name!r} take pre-activations, which are not stored with "
+            "images. Trace the image file in place of the stored image."
+        )
+    codes = [study.codes(layer).row(row) for layer in range(1, study.n_layers + 1)]
+    return trace_codes(
+        study.graph,
+        codes,
+        image_id=study.image_ids[row],
+        study=study.name,
+        inputs=kind,
+        input_scales=study.manifest.graph["input_scales"],
+    )
+
+
+def trace_image(study: Study, model: VisionModel, image: Image, image_id: str) -> Trace:
+    """Trace an image through the model, the dictionaries and the graph.
+
+    Parameters
+    ----------
+    study : Study
+    model : VisionModel
+        The model that the study was built with; `load_model` returns it.
+    image : PIL.Image.Image
+        RGB, as `cgraph.images.load_image` returns it.
+    image_id : str
+        What to call the image.
+    """
+    tokens = model.class_tokens(model.preprocess([image]))
+    codes, explained, pre_activations = [], [], []
+    for layer in range(1, study.n_layers + 1):
+        dictionary = study.dictionary(layer)
+        token = tokens[layer - 1]
+        code = dictionary.encode(token)
+        codes.append(code.row(0))
+        pre_activations.append(dictionary.pre_activations(token)[0])
+        residual = float(np.sum((token - dictionary.decode(code)) ** 2))
+        explained.append(1 - residual / float(np.sum((token - dictionary.mean) ** 2)))
+    return trace_codes(
+        study.graph,
+        codes,
+        image_id=image_id,
+        study=study.name,
+        explained=explained,
+        inputs=study.manifest.graph["inputs"],
+        input_scales=study.manifest.graph["input_scales"],
+        pre_activations=pre_activations,
+    )
+
+
+def model_folder(study: Study) -> Path:
+    """Return where the model of a study lies.
+
+    The folder ``model`` inside the study is taken first, then the one named by the environment
+    variable `CGRAPH_MODEL_DIR`, then the one the study was built from.
+
+    Raises
+    ------
+    ModelError
+        If none of them is there; the message says where it was looked for.
+    """
+    candidates = [study.path / "model"]
+    if os.environ.get(MODEL_VARIABLE):
+        candidates.append(Path(os.environ[MODEL_VARIABLE]))
+    record = study.path / BUILD_RECORD
+    if record.is_file():
+        candidates.append(Path(read_json(record)["sources"]["model"]))
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise ModelError(
+        f"The model {study.manifest.model['id']!r} of study {study.name!r} was not found. Looked "
+        f"for: {', '.join(str(folder) for folder in candidates)}. Set {MODEL_VARIABLE} to its "
+        "folder; stored images can be traced without it."
+    )
+
+
+def load_model(study: Study) -> VisionModel:
+    """Load the model that a study was built with.
+
+    Raises
+    ------
+    ModelError
+        If it is not found, or its weights are not those the study was built with.
+    """
+    folder = model_folder(study)
+    model = VisionModel.load(folder)
+    if model.weights_hash != study.manifest.model["weights_sha256"]:
+        raise ModelError(
+            f"The weights in {folder} are not those that study {study.name!r} was built with. Set "
+            f"{MODEL_VARIABLE} to the folder of {study.manifest.model['id']!r}."
+        )
+    return model

@@ -1,0 +1,176 @@
+"""The layered graph of one image: a column per layer, a picture per active concept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from cgraph.concept import ConceptId
+from cgraph.trace import ActiveConcept, Trace, TraceEdge
+from cgraph.ui import words
+from cgraph.ui.components import static_text
+
+MAX_NODES = 150
+"""Most concepts that are drawn; the weakest of each layer are left out."""
+
+MAX_EDGES = 300
+"""Most edges that are drawn at once. Weaker ones show only on a lit path."""
+
+
+@dataclass(frozen=True)
+class GraphPicture:
+    """What the browser needs to draw a trace.
+
+    Attributes
+    ----------
+    text : str
+        The drawing as JSON: layers, edges, and the lit edges of every concept.
+    revision : str
+        Changes when, and only when, the drawing does.
+    n_nodes, n_hidden_nodes, n_edges, n_hidden_edges : int
+        Concepts and edges drawn and left out.
+    """
+
+    text: str
+    revision: str
+    n_nodes: int
+    n_hidden_nodes: int
+    n_edges: int
+    n_hidden_edges: int
+
+
+def draw(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
+    """Prepare the drawing of a trace.
+
+    Parameters
+    ----------
+    trace : Trace
+    image_of : callable
+        Data URI of the thumbnail that stands for a concept.
+
+    Returns
+    -------
+    GraphPicture
+    """
+    most = max(4, MAX_NODES // max(1, len(trace.layers)))
+    # An image that activates many concepts keeps the strongest of each layer.
+    layers = [layer[:most] for layer in trace.layers]
+    place = {
+        active.concept: place
+        for place, active in enumerate(active for layer in layers for active in layer)
+    }
+    edges = [edge for edge in trace.edges if edge.parent in place and edge.child in place]
+    drawn = _strongest(edges)
+    number = {(edge.parent, edge.child): i for i, edge in enumerate(edges)}
+    picture = {
+        "label": f"Concepts of one image in {words.count(len(layers), 'layer')}: "
+        f"{words.count(len(place), 'active concept')}, {words.count(len(drawn), 'edge')} drawn.",
+        "layers": [
+            {
+                "name": f"Layer {depth}",
+                "nodes": [_node(active, rank, layer, image_of) for rank, active in enumerate(layer)],
+            }
+            for depth, layer in enumerate(layers, start=1)
+        ],
+        "edges": [
+            [
+                place[edge.parent],
+                place[edge.child],
+                round(edge.weight, 3),
+                int((edge.parent, edge.child) in drawn),
+            ]
+            for edge in edges
+        ],
+        "widest": max((abs(edge.weight) for edge in edges), default=1.0) or 1.0,
+        "paths": {
+            str(concept): [
+                number[ends]
+                for edge in trace.lit_edges(concept, n_downstream=0)
+                if (ends := (edge.parent, edge.child)) in number
+            ]
+            for concept in place
+        },
+    }
+    text = json.dumps(picture, separators=(",", ":"), ensure_ascii=False)
+    return GraphPicture(
+        text=text,
+        revision=hashlib.sha256(text.encode()).hexdigest()[:16],
+        n_nodes=len(place),
+        n_hidden_nodes=sum(map(len, trace.layers)) - len(place),
+        n_edges=len(drawn),
+        n_hidden_edges=len(trace.edges) - len(drawn),
+    )
+
+
+def _strongest(edges: list[TraceEdge]) -> set[tuple[ConceptId, ConceptId]]:
+    order = sorted(edges, key=lambda edge: -abs(edge.contribution))
+    return {(edge.parent, edge.child) for edge in order[:MAX_EDGES]}
+
+
+def _node(
+    active: ActiveConcept,
+    rank: int,
+    layer: tuple[ActiveConcept, ...],
+    image_of: Callable[[ConceptId], str],
+) -> dict[str, Any]:
+    lines = [f"coefficient {active.coefficient:.2f}, rank {rank + 1} of {len(layer)} in its layer"]
+    if active.prevalence is not None:
+        lines.append(f"active in {words.percent(active.prevalence)} of training images")
+    if active.probability is not None:
+        predicted = f"predicted at {words.percent(active.probability)}"
+        if active.prevalence:
+            predicted += f", {words.times(active.probability / active.prevalence)} its prevalence"
+        lines.append(predicted)
+    if active.n_parents:
+        lines.append(f"{active.n_parents_active} of {words.count(active.n_parents, 'parent')} active")
+    return {
+        "id": str(active.concept),
+        "image": image_of(active.concept),
+        "share": round(abs(active.coefficient) / (abs(layer[0].coefficient) or 1.0), 3),
+        "lines": lines,
+        "label": f"Concept {active.concept}: {', '.join(lines)}",
+    }
+
+
+_component = st.components.v2.component(
+    "cgraph_trace_graph",
+    html=static_text("trace_graph.html"),
+    css=static_text("trace_graph.css"),
+    js=static_text("trace_graph.js"),
+)
+
+
+def trace_graph(
+    picture: GraphPicture,
+    *,
+    selected: ConceptId | None,
+    key: str,
+    on_pick: Callable[[], None],
+) -> None:
+    """Show the graph.
+
+    Parameters
+    ----------
+    picture : GraphPicture
+    selected : ConceptId or None
+        The concept whose paths are lit.
+    key : str
+        Key in the session; ``st.session_state[key]["picked"]`` is the id that was chosen, or an
+        empty text when the selection was cleared.
+    on_pick : callable
+        Called after a choice, before the page or fragment runs again.
+    """
+    _component(
+        key=key,
+        data={
+            "revision": picture.revision,
+            "picture": picture.text,
+            "selected": str(selected) if selected else "",
+        },
+        on_picked_change=on_pick,
+    )

@@ -1,0 +1,161 @@
+"""What every page starts with: its title, the links between pages and the choice of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from cgraph.errors import CgraphError
+from cgraph.study import Study
+from cgraph.ui import resources, state
+from cgraph.ui.components import static_text
+from cgraph.ui.resources import StudyEntry, StudyList
+
+PAGES = (
+    ("app.py", "Trace"),
+    ("pages/1_Graph.py", "Graph"),
+    ("pages/2_Evaluation.py", "Evaluation"),
+    ("pages/3_Counterfactual.py", "Counterfactual"),
+    ("pages/4_Concepts.py", "Concepts"),
+    ("pages/5_Policies.py", "Policies"),
+    ("pages/6_Build.py", "Build"),
+)
+"""Scripts of the pages, beside the main script, and their names. Links lead to those that exist."""
+
+_STUDY_KEY = "frame.study"
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """The study on show.
+
+    Attributes
+    ----------
+    entry : StudyEntry
+        Where it was found.
+    study : Study
+    selection : Selection
+        What the link asks for, as far as the study has it.
+    """
+
+    entry: StudyEntry
+    study: Study
+    selection: state.Selection
+
+
+def open_page(name: str) -> OpenStudy | None:
+    """Draw the head of a page and open the study that is looked at.
+
+    Parameters
+    ----------
+    name : str
+        Name of the page, as in `PAGES`.
+
+    Returns
+    -------
+    OpenStudy or None
+        ``None`` when there is none to show; the page then already says why and what to do.
+    """
+    with as_file(files("cgraph.ui") / "static" / "icon.svg") as icon:
+        st.set_page_config(page_title=f"{name} · cgraph", page_icon=str(icon), layout="wide")
+    st.html(f"<style>{static_text('page.css')}</style>")
+    found = resources.studies(resources.search_folders())
+    with st.container(horizontal=True, vertical_alignment="center", key="cg-head"):
+        st.html(f"<h1 class='cg-brand'><b>cgraph</b> <span>{name}</span></h1>", width="stretch")
+        _links(name)
+        if len(found.entries) > 1:
+            _study_box(found)
+    selection, remarks = state.read()
+    opened = _open(found, selection, remarks)
+    if opened is not None:
+        for remark in remarks:
+            st.warning(remark)
+    return opened
+
+
+def _links(name: str) -> None:
+    context = get_script_run_ctx()
+    folder = Path(context.main_script_path).parent if context else Path()
+    pages = [(script, label) for script, label in PAGES if (folder / script).is_file()]
+    if len(pages) < 2:
+        return
+    query = state.read()[0].to_query()
+    for script, label in pages:
+        st.page_link(script, label=label, query_params=query, disabled=label == name)
+
+
+def _study_box(found: StudyList) -> None:
+    names = [entry.name for entry in found.entries]
+    asked = state.read()[0].study
+    # The link decides, also after the back button: the box only shows what it says.
+    st.session_state[_STUDY_KEY] = asked if asked in names else names[0]
+    where = ", ".join(f"`{folder}`" for folder in found.searched)
+    note = f"Looked for in {where}, in this order."
+    if found.hidden:
+        passed = ", ".join(f"`{folder}`" for folder in found.hidden)
+        note += f" The first of a name counts, so these are not listed: {passed}."
+    st.selectbox(
+        "Study",
+        names,
+        key=_STUDY_KEY,
+        on_change=_study_chosen,
+        label_visibility="collapsed",
+        help=note,
+        width=220,
+    )
+
+
+def _study_chosen() -> None:
+    state.write(state.Selection(study=st.session_state[_STUDY_KEY]))
+
+
+def _open(
+    found: StudyList, selection: state.Selection, remarks: list[str]
+) -> OpenStudy | None:
+    """Open the study of the link, or the first one that can be opened."""
+    asked = found.find(selection.study)
+    if selection.study is not None and asked is None and found.entries:
+        remarks.append(
+            f"No study is called {selection.study!r}. There is: "
+            f"{', '.join(entry.name for entry in found.entries)}."
+        )
+        selection = state.Selection()
+    for problem in found.problems:
+        st.error(problem)
+    for entry in [asked] if asked else found.entries:
+        try:
+            study = resources.open_study(entry)
+        except CgraphError as error:
+            st.error(f"The study {entry.name!r} cannot be shown. {error}")
+            continue
+        checked, more = state.check(selection, study)
+        remarks += more
+        return OpenStudy(entry, study, checked)
+    if asked is None:
+        _no_study(found)
+    return None
+
+
+def _no_study(found: StudyList) -> None:
+    folders = "\n".join(f"- `{folder}`" for folder in found.searched)
+    with st.container(key="cg-empty", width=720):
+        st.subheader("There is no study to show yet")
+        st.markdown(
+            "A study is one folder with a vision transformer's concepts, how they lead to one "
+            "another, and the images they were learned on. Build one from a model and a folder of "
+            "images:"
+        )
+        st.code(
+            "cgraph build --model path/to/model --images path/to/images --out studies/first",
+            language="bash",
+        )
+        st.markdown(
+            f"Then reload this page. Studies are looked for in these folders, in this order:\n\n"
+            f"{folders}\n\n"
+            f"To add folders, set the environment variable `{resources.STUDIES_VARIABLE}` "
+            "before the app starts."
+        )

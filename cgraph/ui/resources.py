@@ -1,0 +1,147 @@
+"""What is opened once and shared by everybody: the list of studies, open studies, their models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cgraph.errors import StudyError
+from cgraph.study import MANIFEST, Manifest, Study
+
+if TYPE_CHECKING:
+    from cgraph.vit import VisionModel
+
+STUDIES_VARIABLE = "CGRAPH_STUDIES"
+"""Environment variable with the folders to look in first, separated as in ``PATH``."""
+
+DEFAULT_FOLDERS = ("studies", "data")
+"""Folders of the working directory that are looked in afterwards."""
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A study folder that was found.
+
+    Attributes
+    ----------
+    name : str
+        Slug from the manifest.
+    folder : Path
+    stamp : int
+        When the manifest was written (nanoseconds); a study built anew is opened anew.
+    """
+
+    name: str
+    folder: Path
+    stamp: int
+
+
+@dataclass(frozen=True)
+class StudyList:
+    """Every study that was found, and what was passed over.
+
+    Attributes
+    ----------
+    entries : tuple of StudyEntry
+        In the order in which they were found; names differ.
+    problems : tuple of str
+        One sentence for each folder whose manifest cannot be read.
+    hidden : tuple of Path
+        Folders whose name an earlier study already has.
+    searched : tuple of Path
+        Folders that were looked in, whether they exist or not.
+    """
+
+    entries: tuple[StudyEntry, ...] = ()
+    problems: tuple[str, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    searched: tuple[Path, ...] = ()
+
+    def find(self, name: str | None) -> StudyEntry | None:
+        """Return the study of that name, if there is one."""
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Return the folders in which studies are looked for, first to last."""
+    listed = os.environ.get(STUDIES_VARIABLE, "").split(os.pathsep)
+    return tuple(Path(folder).expanduser() for folder in (*listed, *DEFAULT_FOLDERS) if folder)
+
+
+def find_studies(folders: tuple[Path, ...]) -> StudyList:
+    """Look for studies.
+
+    Parameters
+    ----------
+    folders : tuple of Path
+        Each is a study or holds study folders. A study is a folder with a ``study.json``.
+
+    Returns
+    -------
+    StudyList
+        A folder that cannot be read costs a sentence, never the other studies.
+    """
+    entries: dict[str, StudyEntry] = {}
+    problems, hidden, seen = [], [], set()
+    for folder in (candidate for root in folders for candidate in _candidates(root)):
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        try:
+            name = Manifest.read(folder).name
+            stamp = (folder / MANIFEST).stat().st_mtime_ns
+        except (StudyError, OSError) as error:
+            problems.append(str(error))
+            continue
+        if name in entries:
+            hidden.append(folder)
+        else:
+            entries[name] = StudyEntry(name, folder, stamp)
+    return StudyList(tuple(entries.values()), tuple(problems), tuple(hidden), folders)
+
+
+def _candidates(root: Path) -> list[Path]:
+    if (root / MANIFEST).is_file():
+        return [root]
+    try:
+        return sorted(folder for folder in root.iterdir() if (folder / MANIFEST).is_file())
+    except OSError:
+        return []
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def studies(folders: tuple[Path, ...]) -> StudyList:
+    """Look for studies at most every ten seconds."""
+    return find_studies(folders)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the study …")
+def open_study(entry: StudyEntry) -> Study:
+    """Open a study once for everybody.
+
+    Raises
+    ------
+    StudyError
+        If it is unfinished, altered, or lacks a file.
+    """
+    study = Study.open(entry.folder)
+    study.graph.n_concepts()  # what the first page needs, so that a damaged graph shows here
+    return study
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+def load_model(entry: StudyEntry) -> VisionModel:
+    """Load the model of a study once for everybody; the first time takes some seconds.
+
+    Raises
+    ------
+    ModelError
+        If it is not where the study says.
+    """
+    from cgraph import tracing
+
+    return tracing.load_model(open_study(entry))

@@ -1,0 +1,164 @@
+"""The selection that all pages share: study, image, layer and concept, kept in the link.
+
+The query parameters of the address are the only copy, so that the back button works and a link
+opens the same view on a fresh server. Whatever somebody types there is checked before it is used:
+a value that means nothing is left out, with a sentence that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import streamlit as st
+
+from cgraph.concept import ConceptId
+from cgraph.errors import ConfigError
+
+KEYS = ("study", "image", "layer", "concept")
+"""Query parameters of every page; others are left alone."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is looked at.
+
+    Attributes
+    ----------
+    study : str or None
+        Slug of a study, never a path; ``None`` for the first one.
+    image : str or None
+        Image id; ``None`` for the page's own choice.
+    layer : int or None
+        1 … L.
+    concept : ConceptId or None
+    """
+
+    study: str | None = None
+    image: str | None = None
+    layer: int | None = None
+    concept: ConceptId | None = None
+
+    def to_query(self) -> dict[str, str]:
+        """Return the query parameters that stand for this selection; a concept says its layer."""
+        values = {key: getattr(self, key) for key in KEYS}
+        if self.concept is not None:
+            values["layer"] = None
+        return {key: str(value) for key, value in values.items() if value is not None}
+
+
+class HasConcepts(Protocol):
+    """The part of a study that a selection is checked against."""
+
+    @property
+    def name(self) -> str:
+        """The study's slug."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+
+    @property
+    def graph(self) -> Any:
+        """The concept graph."""
+
+    def row(self, image_id: str) -> int:
+        """Return the row of an image."""
+
+
+def parse(query: Mapping[str, str]) -> tuple[Selection, list[str]]:
+    """Read a selection from query parameters.
+
+    Parameters
+    ----------
+    query : mapping of str to str
+
+    Returns
+    -------
+    selection : Selection
+        What could be read; nothing is checked against a study yet.
+    remarks : list of str
+        One sentence for each value that was left out.
+    """
+    remarks = []
+    layer = concept = None
+    if text := query.get("layer"):
+        if text.isascii() and text.isdigit() and 1 <= len(text) <= 4 and int(text):
+            layer = int(text)
+        else:
+            remarks.append(f"The link asks for layer {text!r}, which is no number; it was left out.")
+    if text := query.get("concept"):
+        try:
+            concept = ConceptId.parse(text)
+        except ConfigError as error:
+            remarks.append(f"The concept of the link was left out. {error}")
+    return Selection(query.get("study") or None, query.get("image") or None, layer, concept), remarks
+
+
+def check(selection: Selection, study: HasConcepts) -> tuple[Selection, list[str]]:
+    """Leave out of a selection what the study does not have.
+
+    Parameters
+    ----------
+    selection : Selection
+    study : Study
+        The open study; its name replaces the selection's.
+
+    Returns
+    -------
+    selection : Selection
+        Everything in it exists. A concept decides the layer.
+    remarks : list of str
+        One sentence for each value that was left out.
+    """
+    remarks = []
+    image, layer, concept = selection.image, selection.layer, selection.concept
+    if image is not None:
+        try:
+            study.row(image)
+        except ConfigError as error:
+            remarks.append(f"{error} The image of the link was left out.")
+            image = None
+    if layer is not None and layer > study.n_layers:
+        remarks.append(f"There is no layer {layer}: this model has 1 to {study.n_layers}.")
+        layer = None
+    if concept is not None:
+        try:
+            study.graph.concept_row(concept)
+            layer = concept.layer
+        except ConfigError as error:
+            remarks.append(f"{error} The concept of the link was left out.")
+            concept = None
+    return Selection(study.name, image, layer, concept), remarks
+
+
+def read() -> tuple[Selection, list[str]]:
+    """Return the selection in the address, and a sentence for each value that was left out."""
+    return parse(st.query_params.to_dict())
+
+
+def write(selection: Selection) -> None:
+    """Put a selection into the address."""
+    others = {k: v for k, v in st.query_params.to_dict().items() if k not in KEYS}
+    query = {**others, **selection.to_query()}
+    if query != st.query_params.to_dict():
+        st.query_params.from_dict(query)
+
+
+def change(study: HasConcepts, **changes: Any) -> None:
+    """Change a part of the selection and keep the rest; for the callbacks of widgets.
+
+    Parameters
+    ----------
+    study : Study
+        The study on show.
+    **changes
+        Fields of `Selection`. A new concept brings its layer along.
+    """
+    selection, _ = check(read()[0], study)
+    if "concept" in changes and "layer" not in changes:
+        concept = changes["concept"]
+        changes["layer"] = concept.layer if concept else None
+    write(dataclasses.replace(selection, **changes))

@@ -1,0 +1,64 @@
+"""Thumbnails of a study as data URIs, so that a picture needs no request of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+_QUALITY = 82
+
+
+def data_uri(jpeg: bytes) -> str:
+    """Return the data URI of JPEG bytes."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+@lru_cache(maxsize=8192)
+def thumbnail_uri(study: Any, row: int, side: int | None = None) -> str:
+    """Return a stored thumbnail, made square and smaller if asked.
+
+    Parameters
+    ----------
+    study : Study
+        Compared by identity, so a study that was opened anew has thumbnails of its own.
+    row : int
+        Row of the image.
+    side : int, optional
+        Side in pixels of a square cut from the middle; without it the thumbnail as it is stored.
+    """
+    stored = study.thumbnail(row)
+    if side is None:
+        return data_uri(stored)
+    with Image.open(io.BytesIO(stored)) as image:
+        return data_uri(square_jpeg(image, side))
+
+
+def square_jpeg(image: Image.Image, side: int) -> bytes:
+    """Return the middle square of a picture as JPEG bytes, never enlarged."""
+    shorter = min(image.size)
+    left, top = (image.width - shorter) // 2, (image.height - shorter) // 2
+    square = image.convert("RGB").crop((left, top, left + shorter, top + shorter))
+    if shorter > side:
+        square = square.resize((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    square.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def picture_uri(image: Image.Image, longest: int) -> str:
+    """Return an uploaded picture as a JPEG data URI whose longest side is at most `longest`."""
+    small = image.convert("RGB")
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=90)
+    return data_uri(buffer.getvalue())
+
+
+@lru_cache(maxsize=8192)
+def exemplar_rows(study: Any, concept: Any, n: int) -> tuple[int, ...]:
+    """Return the rows of the training images in which a concept is strongest."""
+    return tuple(row for row, _ in study.exemplars(concept, n))

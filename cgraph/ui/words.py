@@ -1,0 +1,52 @@
+"""Numbers as people read them, the same on every page."""
+
+from __future__ import annotations
+
+import math
+
+
+def known(value: float | None) -> bool:
+    """Return whether a figure is there: neither None nor NaN."""
+    return value is not None and math.isfinite(value)
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage with two telling digits, such as ``4.8 %``."""
+    if share is None or not math.isfinite(share):
+        return "unknown"
+    value = 100 * share
+    if value == 0:
+        return "0 %"
+    if abs(value) < 0.1:
+        return "under 0.1 %"
+    digits = 1 if abs(value) < 9.95 else 0
+    text = f"{value:.{digits}f}"
+    if text == "100" and value < 100:
+        text = "99.9" if value < 99.95 else "over 99.9"
+    return f"{text} %".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """Return a weight with its sign, such as ``+1.34``."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def times(ratio: float) -> str:
+    """Return a ratio, such as ``7.9 ×``."""
+    return f"{ratio:.0f} ×" if ratio >= 9.95 else f"{ratio:.1f} ×"
+
+
+def fraction(value: float | None) -> str:
+    """Return a figure between 0 and 1 with two digits, such as ``0.94``."""
+    return "unknown" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as ``1 edge`` or ``1,204 edges``."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def span(values: list[float]) -> str:
+    """Return the range of some shares, such as ``57 to 91 %``."""
+    low, high = percent(min(values)), percent(max(values))
+    return high if low == high else f"{low.removesuffix(' %')} to {high}"

@@ -1,0 +1,92 @@
+import dataclasses
+
+import pytest
+
+from cgraph.config import PRESETS, BuildConfig, DictionaryConfig, PredictorConfig, preset
+from cgraph.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    config = preset(name)
+    assert config.preset == name
+    assert BuildConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_paper_preset_is_the_papers():
+    config = preset("paper")
+    assert config.dictionary.method == "ksvd"
+    assert config.dictionary.n_atoms is None
+    assert config.dictionary.max_nnz == 10
+    assert not config.dictionary.nonnegative
+    assert (config.predictor.penalty, config.predictor.penalty_unit) == (5.0, "absolute")
+    assert (config.predictor.n_bags, config.predictor.keep_share) == (20, 0.8)
+    assert config.predictor.bag_cap is None
+    assert config.predictor.threshold == "half"
+
+
+def test_options_replace_only_what_is_given():
+    config = preset("default").with_options(seed=3, n_atoms=64)
+    assert (config.seed, config.dictionary.n_atoms) == (3, 64)
+    assert config.max_images is None
+    assert config.dictionary.max_nnz == preset("default").dictionary.max_nnz
+
+
+def test_unknown_names():
+    with pytest.raises(ConfigError, match=r"No preset is called 'big'. Presets: default, paper"):
+        preset("big")
+    with pytest.raises(ConfigError, match="does not know"):
+        BuildConfig.from_dict({"colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"max_images": 0}, "max_images is 0"),
+        ({"part_size": 0}, "part_size is 0"),
+        ({"batch_size": True}, "batch_size is True"),
+    ],
+)
+def test_values_out_of_range(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        BuildConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"method": "pca"}, "dictionary method is 'pca'. Allowed: topk-sae, ksvd"),
+        ({"n_atoms": 1}, "n_atoms is 1"),
+        ({"n_atoms": 8, "max_nnz": 9}, "max_nnz is 9 and n_atoms 8"),
+        ({"nonnegative": False}, "'topk-sae' and nonnegative=False contradict"),
+        ({"center": False, "whiten": 4}, "whiten=4 and center=False contradict"),
+        ({"steps": 0}, "steps is 0"),
+    ],
+)
+def test_dictionary_settings_refused(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        BuildConfig(dictionary=DictionaryConfig(**settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"inputs": "pixels"}, "predictor inputs is 'pixels'"),
+        ({"penalty": 0.0}, "penalty is 0.0"),
+        ({"penalty": float("nan")}, "penalty is nan"),
+        ({"penalty": 5.0}, "removes every parent.*penalty_unit to 'absolute'"),
+        ({"keep_share": 1.0}, "keep_share is 1.0"),
+        ({"n_bags": 0}, "n_bags is 0"),
+        ({"bag_cap": 0}, "bag_cap is 0"),
+        ({"threshold": "best"}, "threshold rule is 'best'"),
+    ],
+)
+def test_predictor_settings_refused(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        BuildConfig(predictor=PredictorConfig(**settings))
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        preset("default").seed = 1
