@@ -241,25 +241,56 @@ def _print_info(info: dict[str, Any]) -> None:
         f"split: {images['n_train']} train, {images['n_tune']} tune, "
         f"{images['n_held_out']} held out; all figures below are of held-out images\n"
     )
-    print("layer  explained  nonzeros  dead  rare")
-    for layer in info["layers"]:
-        print(
-            f"{layer['layer']:5d}  {_number(layer['explained_variance'], 9)}  "
-            f"{_number(layer['nonzeros_mean'], 8, 1)}  {layer['n_dead']:4d}  {layer['n_rare']:4d}"
-        )
-    print("\n pair    AUC ± std   median  AP (prevalence)  F1 bal  F1 nat  parents   scored/alive")
-    for pair in info["pairs"]:
-        print(
-            f"{pair['left']:2d}→{pair['right']:<2d}  {_number(pair['auc_mean'], 5)} ±{_number(pair['auc_std'], 5)}"
-            f"   {_number(pair['auc_median'], 5)}  {_number(pair['ap_mean'], 5)}   "
-            f"({_number(pair['prevalence_mean'], 5)})   {_number(pair['f1_balanced_mean'], 6)}  "
-            f"{_number(pair['f1_natural_mean'], 6)}  {_number(pair['parents_mean'], 7, 1)}   "
-            f"{pair['n_scored']}/{pair['n_alive']} of {pair['n_concepts']}"
-        )
+    _print_rows(
+        ["layer", "explained", "nonzeros", "dead", "rare"],
+        [
+            [
+                layer["layer"],
+                _number(layer["explained_variance"]),
+                _number(layer["nonzeros_mean"], 1),
+                layer["n_dead"],
+                layer["n_rare"],
+            ]
+            for layer in info["layers"]
+        ],
+    )
+    print(
+        "\nAUC of the graph beside that of the best single parent and of the nearest atom's "
+        "pre-activation;\naverages over the scored concepts, of those alive, of all\n"
+    )
+    _print_rows(
+        ["pair", "AUC", "std", "median", "one parent", "nearest", "AP", "prevalence", "F1 bal",
+         "F1 nat", "parents", "scored", "alive", "all"],
+        [
+            [
+                f"{pair['left']}→{pair['right']}",
+                *[
+                    _number(pair[name])
+                    for name in (
+                        "auc_mean", "auc_std", "auc_median", "auc_best_parent_mean",
+                        "auc_nearest_mean", "ap_mean", "prevalence_mean", "f1_balanced_mean",
+                        "f1_natural_mean",
+                    )
+                ],
+                _number(pair["parents_mean"], 1),
+                pair["n_scored"],
+                pair["n_alive"],
+                pair["n_concepts"],
+            ]
+            for pair in info["pairs"]
+        ],
+    )  # fmt: skip
 
 
-def _number(value: float | None, width: int, digits: int = 3) -> str:
-    return f"{'–':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+def _print_rows(head: list[str], rows: list[list[Any]]) -> None:
+    cells = [head, *[[str(value) for value in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        print("  ".join(f"{value:>{width}}" for value, width in zip(row, widths, strict=True)))
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

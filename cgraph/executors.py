@@ -114,7 +114,7 @@ def local_executor(n_workers: int) -> Executor:
     return SerialExecutor() if n_workers == 1 else ProcessExecutor(n_workers)
 
 
-class single_thread:  # noqa: N801  (used like a function)
+class single_thread:
     """Context in which BLAS and torch use one thread, so that sums are made in one order."""
 
     def __enter__(self) -> None:

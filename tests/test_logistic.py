@@ -159,7 +159,7 @@ def test_optimality_holds_for_any_problem(problem):
 
 def test_nearly_collinear_features_do_not_stall():
     # Large dense entries and labels that two rows keep from being separable: coordinate descent
-    # alone creeps along the valley for hundreds of steps.
+    # alone creeps along the valley.
     rng = np.random.default_rng(2832)
     X = 100 * (rng.normal(size=(24, 1)) + 0.05 * rng.normal(size=(24, 7)))
     y = X[:, 0] > 0
@@ -167,7 +167,7 @@ def test_nearly_collinear_features_do_not_stall():
     fit = fit_l1_logistic(sparse.csr_array(X), y, 0.01, tolerance=1e-4)
     assert fit.converged
     assert _violation(X, y, fit.weights, fit.intercept, 0.01) <= 1.01e-4
-    assert fit.n_iter < 40
+    assert fit.n_iter < 20  # 39 by coordinate descent alone
 
 
 def test_weights_equal_explicit_repetition():

@@ -20,11 +20,8 @@ from cgraph.metrics import (
     confusion_rates,
     f1_balanced,
     f1_natural,
-    roc_on_grid,
-    virtual_roc,
-    virtual_roc_area,
-    virtual_roc_exponent,
 )
+from cgraph.roc import roc_on_grid, virtual_roc, virtual_roc_area, virtual_roc_exponent
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 
