@@ -301,7 +301,7 @@ def _pack(
     end = 0
     place = 0
     for i in range(rows.size):
-        if i == 0 or rows[i] != rows[i - 1] or positive[i] != positive[i - 1]:
+        if i == 0 or rows[i] != rows[i - 1]:
             start = end
             for q in range(X.offsets[rows[i]], X.offsets[rows[i] + 1]):
                 if local[X.columns[q]] >= 0:

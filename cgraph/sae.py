@@ -12,6 +12,13 @@ and W, b, D minimise the mean of ‖x - x̂‖² (Makhzani and Frey 2014; Gao et
 never how large a coefficient is; it rises for atoms that are used too rarely and falls for the
 others, the balancing without an auxiliary loss of Wang et al. 2024 for mixtures of experts.
 Without it a good part of the atoms ends up too rare to be predicted as concepts.
+
+With some thousand images the plain objective is overfitted: on 7,000 class tokens of a ViT's
+tenth layer it explained .67 of the variance in training and .60 outside, and whether a concept is
+active was harder to predict. A penalty on the encoder's norm and noise on its input repair that.
+Both are measured in units of the error still made, so that one setting serves layers with few
+and with many principal directions, and atoms that are rarely used are penalised less: otherwise
+the penalty alone extinguishes them.
 """
 
 from __future__ import annotations
@@ -34,8 +41,8 @@ Record = dict[str, float]
 
 # Rows that `transform` encodes at a time; bounds its memory.
 _ROWS_AT_ONCE = 8192
-# Weight of the newest batch in the running share of samples that use an atom.
-_USAGE_MEMORY = 0.02
+# Weight of the newest batch in the running error and the running usage of atoms.
+_MEMORY = 0.02
 # Selection biases stand still in the last part of the training, so that weights settle to them.
 _BIAS_FROZEN_FROM = 0.9
 # Revived atoms need the rest of the training to find their place.
@@ -108,16 +115,22 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         Samples a step, drawn with replacement.
     learning_rate : float
         Step size of Adam, for inputs whose mean squared norm is 1 (`fit` scales them).
+    encoder_penalty : float
+        Weight in the loss of the mean squared norm of the encoder's rows, in units of the
+        running error. Rows of atoms used less than the mean count in proportion to their usage.
+    input_noise : float
+        Root mean squared norm of the Gaussian noise that the encoder's input gets while
+        training, in units of the root of the running error; the decoder must explain the input
+        without it.
     usage_target : float
         Wanted usage of the rarest atom, as a share of the mean usage `max_nnz / n_components`.
         0 turns the selection bias off.
     usage_rate : float
         Change of a selection bias in one step, in units of the root mean squared norm of X.
-    auxiliary_weight : float
-        Weight of the loss in which dead atoms explain what is left over (Gao et al. 2024).
-        0 turns it off.
     dead_after : int
-        An atom that no sample of this many batches in a row used counts as dead.
+        An atom that no sample of this many batches in a row used counts as dead. In the first
+        part of the training, dead atoms start again as the residuals of badly explained samples
+        (Bricken et al. 2023, "Towards monosemanticity").
     record_every : int
         Steps between two entries of `history_`.
     random_state : int
@@ -160,12 +173,13 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         n_components: int,
         *,
         max_nnz: int = 10,
-        max_steps: int = 4000,
+        max_steps: int = 2000,
         batch_size: int = 512,
         learning_rate: float = 3e-3,
-        usage_target: float = 0.25,
+        encoder_penalty: float = 0.2,
+        input_noise: float = 1.0,
+        usage_target: float = 0.5,
         usage_rate: float = 1e-3,
-        auxiliary_weight: float = 1 / 32,
         dead_after: int = 100,
         record_every: int = 100,
         random_state: int = 0,
@@ -175,9 +189,10 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.encoder_penalty = encoder_penalty
+        self.input_noise = input_noise
         self.usage_target = usage_target
         self.usage_rate = usage_rate
-        self.auxiliary_weight = auxiliary_weight
         self.dead_after = dead_after
         self.record_every = record_every
         self.random_state = random_state
@@ -327,7 +342,7 @@ class TopKSAE(TransformerMixin, BaseEstimator):
                 f"usage_target is {self.usage_target}; it must be at least 0 and below 1, a share "
                 f"of the mean usage of the atoms."
             )
-        for name in ("usage_rate", "auxiliary_weight"):
+        for name in ("encoder_penalty", "input_noise", "usage_rate"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
 
@@ -412,6 +427,7 @@ def _train(
     mean_usage = max_nnz / n_components
     usage = torch.full((n_components,), mean_usage)
     idle = torch.zeros(n_components)
+    running_error = 1.0
     history: list[Record] = []
     for step in range(settings.max_steps):
         progress = step / settings.max_steps
@@ -420,7 +436,9 @@ def _train(
         )
         rows = torch.randint(len(data), (settings.batch_size,), generator=generator)
         batch = data[rows]
-        pre = batch @ encoder.T + bias
+        noise_scale = settings.input_noise * (running_error / batch.shape[1]) ** 0.5
+        noise = torch.randn(batch.shape, generator=generator)
+        pre = (batch + noise_scale * noise) @ encoder.T + bias
         chosen, coefficients = _select(pre, selection, max_nnz)
         residual = batch - _decode(chosen, coefficients, atoms)
         error = residual.square().sum(1).mean()
@@ -428,18 +446,25 @@ def _train(
         counts = torch.bincount(chosen[coefficients.detach() > 0], minlength=n_components)
         idle = torch.where(counts > 0, 0, idle + 1)
         dead = idle > settings.dead_after
-        loss = error
-        if settings.auxiliary_weight and progress < _REVIVE_UNTIL and dead.any():
-            loss = loss + settings.auxiliary_weight * _auxiliary_error(
-                pre, residual.detach(), atoms, dead
-            )
+        exposure = (usage / mean_usage).clamp(max=1)
+        penalty = (exposure * encoder.square().sum(1)).mean()
+        loss = error + settings.encoder_penalty * running_error * penalty
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
         with torch.no_grad():
             atoms.copy_(torch.nn.functional.normalize(atoms))
-            usage.lerp_(counts / settings.batch_size, _USAGE_MEMORY)
+            running_error += _MEMORY * (float(error) - running_error)
+            usage.lerp_(counts / settings.batch_size, _MEMORY)
+            if progress < _REVIVE_UNTIL and (step + 1) % settings.dead_after == 0:
+                revived, directions = _restarts(dead, residual, generator)
+                encoder[revived] = atoms[revived] = directions
+                bias[revived] = selection[revived] = idle[revived] = 0
+                usage[revived] = mean_usage
+                for parameter in parameters:
+                    for moment in ("exp_avg", "exp_avg_sq"):
+                        optimizer.state[parameter][moment][revived] = 0
             rare = usage < settings.usage_target * mean_usage
             if settings.usage_target and progress < _BIAS_FROZEN_FROM:
                 selection += settings.usage_rate * torch.where(rare, 1.0, -1.0)
@@ -461,11 +486,14 @@ def _train(
     return _Weights(encoder.detach(), atoms.detach(), bias.detach(), selection), history
 
 
-def _auxiliary_error(
-    pre: torch.Tensor, residual: torch.Tensor, atoms: torch.Tensor, dead: torch.Tensor
-) -> torch.Tensor:
-    """Mean squared error of dead atoms explaining the residual; at most 64 a sample."""
-    n_dead = min(64, int(dead.sum()))
-    top, chosen = pre.masked_fill(~dead, float("-inf")).topk(n_dead, dim=1)
-    explained = _decode(chosen, top.relu(), atoms)
-    return (residual - explained).square().sum(1).mean()
+def _restarts(
+    dead: torch.Tensor, residual: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a residual for each dead atom, in proportion to its square, as its new direction."""
+    squares = residual.square().sum(1)
+    n_restarts = min(int(dead.sum()), int((squares > 0).sum()))
+    revived = dead.nonzero()[:n_restarts, 0]
+    if n_restarts == 0:
+        return revived, residual[:0]
+    samples = squares.multinomial(n_restarts, generator=generator)
+    return revived, residual[samples] / squares[samples, None].sqrt()

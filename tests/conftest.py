@@ -38,6 +38,18 @@ def tiny_study(tiny_inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPath
     return build_study(*tiny_inputs, folder, tiny.CONFIG, workers=1)
 
 
+@pytest.fixture(scope="session")
+def real_study(real_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A reduced study of a real model: 1,500 photographs, 48 concepts a layer."""
+    from cgraph.cli import main
+
+    folder = tmp_path_factory.mktemp("real") / "photographs"
+    arguments = ["--max-images", "1500", "--n-atoms", "48", "--out", str(folder)]
+    model, images = real_dir / "deit-tiny", real_dir / "photos-64px.parquet"
+    assert main(["build", "--model", str(model), "--images", str(images), *arguments]) == 0
+    return Study.open(folder)
+
+
 def _skipped(config: pytest.Config) -> list[pytest.TestReport]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return reporter.stats.get("skipped", []) if FORBID_SKIPS and reporter else []

@@ -211,11 +211,30 @@ def test_a_bad_start_is_not_used():
     rows = sparse_rows(sparse.csr_array(X))
     arguments = (rows, np.arange(600), y, np.ones(600), np.ones(60, dtype=bool))
     saturated = np.full(60, 400.0)
-    _, objective, violation, _ = fit_rows(*arguments, Settings(2.0, 1e-8, 100), saturated, -900.0)
+    _, objective, violation, n_iter = fit_rows(
+        *arguments, Settings(2.0, 1e-8, 100), saturated, -900.0
+    )
     cold = fit_l1_logistic(sparse.csr_array(X), y, 2.0, tolerance=1e-8)
     assert violation <= 1e-8
+    assert n_iter == cold.n_iter
     assert objective == pytest.approx(cold.objective, rel=1e-12)
     np.testing.assert_allclose(saturated, cold.weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("value", [10.0, -10.0])
+def test_screening_keeps_what_barely_enters(positive, value):
+    # One row against a thousand has a residual of almost 1: its feature pulls with 9.99 of the
+    # 10 that screening reckons with, just above the penalty.
+    X = np.zeros((1001, 2))
+    X[0, 0] = value
+    y = (np.arange(1001) == 0) == positive
+    entering = fit_l1_logistic(sparse.csr_array(X), y, 9.98, tolerance=1e-8)
+    assert np.sign(entering.weights[0]) == np.sign(value) * (1 if positive else -1)
+    assert _violation(X, y, entering.weights, entering.intercept, 9.98) <= 1.01e-8
+    staying = fit_l1_logistic(sparse.csr_array(X), y, 9.995)
+    assert not staying.weights.any()
+    assert _violation(X, y, staying.weights, staying.intercept, 9.995) <= 0.01
 
 
 def test_rows_may_be_empty_unsorted_or_hold_a_column_twice():

@@ -102,7 +102,7 @@ def _figure_1(X, y, config, child):
 def test_figure_1_written_plainly(final_rows, binary):
     inputs, labels = _planted(600)
     config = dataclasses.replace(CONFIG, final_rows=final_rows, n_bags=5, bag_cap=90)
-    predictors = _fit(inputs, labels, [0, 2, 3], config, binary=binary)
+    predictors = _fit(inputs, labels, [0, 2, 4], config, binary=binary)
     X, Y = inputs.to_csr(binary=binary).toarray().astype(float), labels.dense_labels()
     assert predictors.converged.all()
     for i, child in enumerate(predictors.children):
@@ -310,13 +310,16 @@ def test_calibration_speaks_of_the_natural_world():
     assert (_natural_f1(predicted, truth) > 0.8).all()
 
 
-def test_matched_thresholds_predict_as_often_as_the_concept_occurs():
-    # Signed real inputs give every image a score of its own, so that each count can be had.
+def _signed():
+    """Signed real inputs give every image a score of its own, so that each count can be had."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(800, 10))
     y = np.column_stack([X[:, 0] + rng.normal(size=800) > 1, X[:, 1] + X[:, 2] > 0.5])
-    source = SparseInputs(_codes(X), binary=False, scale=1.0)
-    labels = _codes(y)
+    return SparseInputs(_codes(X), binary=False, scale=1.0), _codes(y), y
+
+
+def test_matched_thresholds_predict_as_often_as_the_concept_occurs():
+    source, labels, y = _signed()
     predictors = fit_predictors(source, labels, np.arange(2), CONFIG, entropy=(0,))
     predicted = calibrate(predictors, source, labels, "matched").predicted_labels(source)
     np.testing.assert_array_equal(predicted.sum(axis=0), y.sum(axis=0))
@@ -327,12 +330,13 @@ def test_matched_thresholds_predict_as_often_as_the_concept_occurs():
 
 
 def test_half_is_a_balanced_probability_of_one_half():
-    inputs, labels = _planted()
-    source = SparseInputs(inputs, binary=True, scale=1.0)
-    predictors = calibrate(_fit(inputs, labels), source, labels, "half")
+    source, labels, _ = _signed()
+    predictors = fit_predictors(source, labels, np.arange(2), CONFIG, entropy=(0,))
+    predictors = calibrate(predictors, source, labels, "half")
     expected = predictors.decision(source) >= 0
     np.testing.assert_array_equal(predictors.predicted_labels(source), expected)
-    assert 0 < expected.mean() < 1
+    likely = predictors.probabilities(source, "calibrated") >= 0.5
+    assert (likely.sum(axis=0) < expected.sum(axis=0)).all()
 
 
 def test_half_with_a_score_that_says_nothing_predicts_the_usual_label():

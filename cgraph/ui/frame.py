@@ -11,7 +11,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cgraph.errors import CgraphError
 from cgraph.study import Study
-from cgraph.ui import resources, state
+from cgraph.ui import resources, state, words
 from cgraph.ui.components import static_text
 from cgraph.ui.resources import StudyEntry, StudyList
 
@@ -71,9 +71,8 @@ def open_page(name: str) -> OpenStudy | None:
             _study_box(found)
     selection, remarks = state.read()
     opened = _open(found, selection, remarks)
-    if opened is not None:
-        for remark in remarks:
-            st.warning(remark)
+    if opened is not None and remarks:
+        st.warning("\n\n".join(map(words.plain, remarks)))
     return opened
 
 
@@ -98,13 +97,13 @@ def _study_box(found: StudyList) -> None:
     if found.hidden:
         passed = ", ".join(f"`{folder}`" for folder in found.hidden)
         note += f" The first of a name counts, so these are not listed: {passed}."
+    st.markdown("Study", help=note, width="content")
     st.selectbox(
         "Study",
         names,
         key=_STUDY_KEY,
         on_change=_study_chosen,
         label_visibility="collapsed",
-        help=note,
         width=220,
     )
 
@@ -113,9 +112,7 @@ def _study_chosen() -> None:
     state.write(state.Selection(study=st.session_state[_STUDY_KEY]))
 
 
-def _open(
-    found: StudyList, selection: state.Selection, remarks: list[str]
-) -> OpenStudy | None:
+def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> OpenStudy | None:
     """Open the study of the link, or the first one that can be opened."""
     asked = found.find(selection.study)
     if selection.study is not None and asked is None and found.entries:
@@ -124,20 +121,30 @@ def _open(
             f"{', '.join(entry.name for entry in found.entries)}."
         )
         selection = state.Selection()
-    for problem in found.problems:
-        st.error(problem)
     for entry in [asked] if asked else found.entries:
         try:
             study = resources.open_study(entry)
         except CgraphError as error:
-            st.error(f"The study {entry.name!r} cannot be shown. {error}")
+            st.error(words.plain(f"The study {entry.name!r} cannot be shown. {error}"))
             continue
         checked, more = state.check(selection, study)
         remarks += more
+        _passed_over(found)
         return OpenStudy(entry, study, checked)
+    for problem in found.problems:
+        st.error(words.plain(problem))
     if asked is None:
         _no_study(found)
     return None
+
+
+def _passed_over(found: StudyList) -> None:
+    """Mention folders that look like studies and are none, without standing in the way."""
+    if found.problems:
+        folders = words.count(len(found.problems), "study folder")
+        with st.expander(f"{folders} could not be read"):
+            for problem in found.problems:
+                st.markdown(words.plain(problem))
 
 
 def _no_study(found: StudyList) -> None:

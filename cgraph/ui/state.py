@@ -88,13 +88,17 @@ def parse(query: Mapping[str, str]) -> tuple[Selection, list[str]]:
         if text.isascii() and text.isdigit() and 1 <= len(text) <= 4 and int(text):
             layer = int(text)
         else:
-            remarks.append(f"The link asks for layer {text!r}, which is no number; it was left out.")
+            remarks.append(
+                f"The link asks for layer {text!r}, which is no number; it was left out."
+            )
     if text := query.get("concept"):
         try:
             concept = ConceptId.parse(text)
         except ConfigError as error:
             remarks.append(f"The concept of the link was left out. {error}")
-    return Selection(query.get("study") or None, query.get("image") or None, layer, concept), remarks
+    return Selection(
+        query.get("study") or None, query.get("image") or None, layer, concept
+    ), remarks
 
 
 def check(selection: Selection, study: HasConcepts) -> tuple[Selection, list[str]]:

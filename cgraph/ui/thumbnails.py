@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-_QUALITY = 82
+_QUALITY = 78
 
 
 def data_uri(jpeg: bytes) -> str:

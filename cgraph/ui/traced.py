@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,16 +12,14 @@ from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
 from cgraph.errors import StudyError
 from cgraph.study import Study
-from cgraph.trace import ActiveConcept, PathSet, Trace
+from cgraph.trace import ActiveConcept, Trace
 from cgraph.ui import words
 from cgraph.ui.components.trace_graph import GraphPicture, draw
+from cgraph.ui.lighting import LitPaths, light
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 
-NODE_PX = 64
-"""Side of a concept's thumbnail, for screens with up to 1.5 times the usual pixels."""
-
-BEAM = 12
-"""Paths kept while paths into a concept are followed back (see `Trace.paths_to`)."""
+NODE_PX = 56
+"""Side of a concept's thumbnail, which is drawn at about 40 pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,30 +55,26 @@ class ConceptFacts:
         What it does in the image; ``None`` if it is not active.
     rank : int or None
         1 for the largest coefficient of its layer.
-    n_train : int
-        Training images in which it is active.
     prevalence : float
-        The same as a share of all training images.
+        Share of the training images in which it is active.
     figures : dict
-        Row of ``evaluation/concepts.arrow``: held-out AUC, average precision, prevalence.
-    scored : bool
-        Whether it has enough positives for these figures to count.
+        Row of ``evaluation/concepts.arrow``: held-out AUC, average precision, prevalence; NaN
+        where too few or too many images have the concept.
     parents, children : tuple of Relation
         Largest absolute weight first.
-    paths : PathSet or None
-        Strongest paths into it; ``None`` if it is not active.
+    carried : tuple of float
+        Part of what raised it that the lit paths carry from each earlier layer (see `LitPaths`);
+        empty if it is not active, or no active parent speaks for it.
     """
 
     concept: ConceptId
     here: ActiveConcept | None
     rank: int | None
-    n_train: int
     prevalence: float
     figures: dict[str, Any]
-    scored: bool
     parents: tuple[Relation, ...]
     children: tuple[Relation, ...]
-    paths: PathSet | None
+    carried: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,12 @@ class TracedImage:
     @cached_property
     def graph(self) -> GraphPicture:
         """The drawing of the trace."""
-        return draw(self.trace, lambda concept: concept_image(self.study, concept))
+        return draw(self.trace, self.lights, lambda concept: concept_image(self.study, concept))
+
+    @cached_property
+    def lights(self) -> dict[ConceptId, LitPaths]:
+        """What lights up with each active concept."""
+        return light(self.trace)
 
     @cached_property
     def json(self) -> bytes:
@@ -123,9 +123,20 @@ class TracedImage:
 
     @property
     def landmark(self) -> ConceptId | None:
-        """The concept to begin with: the strongest of the last layer."""
+        """The concept to begin with: strong in the last layer, and rare enough to tell something.
+
+        Like a word's weight in a text: coefficient times the logarithm of one over the prevalence.
+        """
         last = self.trace.layers[-1] if self.trace.layers else ()
-        return last[0].concept if last else None
+        n_train = max(1, len(self.study.rows(TRAIN)))
+        counts = self.study.graph.column(len(self.trace.layers), "n_train")
+
+        def weight(active: ActiveConcept) -> float:
+            return abs(active.coefficient) * math.log(
+                (n_train + 1) / (counts[active.concept.index] + 1)
+            )
+
+        return max(last, key=weight).concept if last else None
 
     def is_active(self, concept: ConceptId) -> bool:
         """Return whether a concept is active in the image."""
@@ -139,7 +150,6 @@ class TracedImage:
 
     def _collect(self, concept: ConceptId) -> ConceptFacts:
         graph, layers = self.study.graph, self.trace.layers
-        record = graph.record(concept)
         here = self.trace.active(concept) if self.is_active(concept) else None
         ranked = [active.concept for active in layers[concept.layer - 1]]
         shares = {
@@ -153,22 +163,18 @@ class TracedImage:
             for index, weight in zip(edges.indices.tolist(), edges.weights.tolist(), strict=True):
                 other = ConceptId(edges.layer, index, concept.kind)
                 ends = (other, concept) if are_parents else (concept, other)
-                relations.append(
-                    Relation(other, weight, self.is_active(other), shares.get(ends))
-                )
+                relations.append(Relation(other, weight, self.is_active(other), shares.get(ends)))
             return tuple(relations)
 
         return ConceptFacts(
             concept=concept,
             here=here,
             rank=ranked.index(concept) + 1 if here else None,
-            n_train=record.n_train,
-            prevalence=record.n_train / max(1, len(self.study.rows(TRAIN))),
+            prevalence=graph.record(concept).n_train / max(1, len(self.study.rows(TRAIN))),
             figures=held_out_figures(self.study).get((concept.layer, concept.index), {}),
-            scored=record.scored,
             parents=relate(graph.parents(concept), are_parents=True),
             children=relate(graph.children(concept), are_parents=False),
-            paths=self.trace.paths_to(concept, beam=BEAM) if here else None,
+            carried=self.lights[concept].carried if here else (),
         )
 
 

@@ -1,8 +1,11 @@
-"""Numbers as people read them, the same on every page."""
+"""Numbers and sentences as people read them, the same on every page."""
 
 from __future__ import annotations
 
 import math
+import re
+
+_MARKS = re.compile(r"[\\\[\]<>*~$#|]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def known(value: float | None) -> bool:
@@ -15,15 +18,13 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return "unknown"
     value = 100 * share
-    if value == 0:
-        return "0 %"
-    if abs(value) < 0.1:
+    size = abs(value)
+    if 0 < size < 0.1:
         return "under 0.1 %"
-    digits = 1 if abs(value) < 9.95 else 0
-    text = f"{value:.{digits}f}"
-    if text == "100" and value < 100:
-        text = "99.9" if value < 99.95 else "over 99.9"
-    return f"{text} %".replace("-", "−")
+    if 99.95 <= size < 100:
+        return "over 99.9 %"
+    digits = 1 if 0 < size < 9.95 or 99.5 <= size < 100 else 0
+    return f"{value:.{digits}f} %".replace("-", "−")
 
 
 def signed(value: float) -> str:
@@ -50,3 +51,16 @@ def span(values: list[float]) -> str:
     """Return the range of some shares, such as ``57 to 91 %``."""
     low, high = percent(min(values)), percent(max(values))
     return high if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def plain(text: str) -> str:
+    """Return a sentence in which Markdown finds nothing but its code spans.
+
+    Sentences repeat what stands in a link or a file; a picture or link hidden there must not be
+    loaded or drawn.
+    """
+    pieces = re.split(r"(`[^`\n]*`)", re.sub(r"\s+", " ", text))
+    return "".join(
+        piece if place % 2 else _MARKS.sub(r"\\\g<0>", piece).replace("`", r"\`")
+        for place, piece in enumerate(pieces)
+    )

@@ -6,6 +6,7 @@ sheet of the same name in ``ui/static``. Scripts write text with ``textContent``
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib.resources import files
 
@@ -14,3 +15,12 @@ from importlib.resources import files
 def static_text(name: str) -> str:
     """Return the text of a file of ``cgraph/ui/static``."""
     return files("cgraph.ui").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def revision_of(*parts: str) -> str:
+    """Return a short text that changes when, and only when, one of the parts does.
+
+    A script draws anew only when the revision of its payload changes, so that what somebody is
+    pointing at or has scrolled to stays as it is.
+    """
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
-from cgraph.ui.components import static_text
+from cgraph.ui.components import revision_of, static_text
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ _component = st.components.v2.component(
 
 
 def concept_list(
-    rows: Sequence[ConceptRow], *, label: str, revision: str, key: str, on_pick: Callable[[], None]
+    rows: Sequence[ConceptRow], *, label: str, key: str, on_pick: Callable[[], None]
 ) -> None:
     """Show a list of concepts.
 
@@ -59,15 +59,14 @@ def concept_list(
     rows : sequence of ConceptRow
     label : str
         What the concepts are, for screen readers.
-    revision : str
-        Changes when the rows do.
     key : str
         Key in the session; ``st.session_state[key]["picked"]`` is the id that was chosen.
     on_pick : callable
         Called after a choice, before the page or fragment runs again.
     """
+    items = [asdict(row) for row in rows]
     _component(
         key=key,
-        data={"revision": revision, "items": [asdict(row) for row in rows], "label": label},
+        data={"revision": revision_of(label, *map(repr, rows)), "items": items, "label": label},
         on_picked_change=on_pick,
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
-from cgraph.ui.components import static_text
+from cgraph.ui.components import revision_of, static_text
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ def image_grid(
     _component(
         key=key,
         data={
-            "revision": "\n".join(image.id for image in images),
+            "revision": revision_of(
+                label, *(text for image in images for text in (image.id, image.label, image.image))
+            ),
             "items": [asdict(image) for image in images],
             "label": label,
             "selected": selected,

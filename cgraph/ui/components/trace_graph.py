@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import streamlit as st
 
 from cgraph.concept import ConceptId
-from cgraph.trace import ActiveConcept, Trace, TraceEdge
+from cgraph.ordering import order_layers
+from cgraph.trace import ActiveConcept, Trace
 from cgraph.ui import words
-from cgraph.ui.components import static_text
+from cgraph.ui.components import revision_of, static_text
+from cgraph.ui.lighting import LitPaths
 
 MAX_NODES = 150
 """Most concepts that are drawn; the weakest of each layer are left out."""
@@ -44,12 +46,16 @@ class GraphPicture:
     n_hidden_edges: int
 
 
-def draw(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
+def draw(
+    trace: Trace, lights: dict[ConceptId, LitPaths], image_of: Callable[[ConceptId], str]
+) -> GraphPicture:
     """Prepare the drawing of a trace.
 
     Parameters
     ----------
     trace : Trace
+    lights : dict of ConceptId to LitPaths
+        What lights up with each active concept.
     image_of : callable
         Data URI of the thumbnail that stands for a concept.
 
@@ -59,23 +65,25 @@ def draw(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
     """
     most = max(4, MAX_NODES // max(1, len(trace.layers)))
     # An image that activates many concepts keeps the strongest of each layer.
-    layers = [layer[:most] for layer in trace.layers]
-    place = {
-        active.concept: place
-        for place, active in enumerate(active for layer in layers for active in layer)
-    }
-    edges = [edge for edge in trace.edges if edge.parent in place and edge.child in place]
-    drawn = _strongest(edges)
+    kept = {active.concept for layer in trace.layers for active in layer[:most]}
+    edges = [edge for edge in trace.edges if edge.parent in kept and edge.child in kept]
+    strongest = sorted(edges, key=lambda edge: -abs(edge.contribution))[:MAX_EDGES]
+    drawn = {(edge.parent, edge.child) for edge in strongest}
+    orders = [
+        [concept for concept in order if concept in kept]
+        for order in order_layers(trace, strongest)
+    ]
+    place = {concept: i for i, concept in enumerate(chain.from_iterable(orders))}
     number = {(edge.parent, edge.child): i for i, edge in enumerate(edges)}
     picture = {
-        "label": f"Concepts of one image in {words.count(len(layers), 'layer')}: "
+        "label": f"Concepts of one image in {words.count(len(orders), 'layer')}: "
         f"{words.count(len(place), 'active concept')}, {words.count(len(drawn), 'edge')} drawn.",
         "layers": [
             {
                 "name": f"Layer {depth}",
-                "nodes": [_node(active, rank, layer, image_of) for rank, active in enumerate(layer)],
+                "nodes": [_node(concept, layer, image_of) for concept in order],
             }
-            for depth, layer in enumerate(layers, start=1)
+            for depth, (order, layer) in enumerate(zip(orders, trace.layers, strict=True), start=1)
         ],
         "edges": [
             [
@@ -89,8 +97,8 @@ def draw(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
         "widest": max((abs(edge.weight) for edge in edges), default=1.0) or 1.0,
         "paths": {
             str(concept): [
-                number[ends]
-                for edge in trace.lit_edges(concept, n_downstream=0)
+                [number[ends], round(part, 4)]
+                for edge, part in lights[concept].edges
                 if (ends := (edge.parent, edge.child)) in number
             ]
             for concept in place
@@ -99,7 +107,7 @@ def draw(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
     text = json.dumps(picture, separators=(",", ":"), ensure_ascii=False)
     return GraphPicture(
         text=text,
-        revision=hashlib.sha256(text.encode()).hexdigest()[:16],
+        revision=revision_of(text),
         n_nodes=len(place),
         n_hidden_nodes=sum(map(len, trace.layers)) - len(place),
         n_edges=len(drawn),
@@ -107,17 +115,12 @@ def draw(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
     )
 
 
-def _strongest(edges: list[TraceEdge]) -> set[tuple[ConceptId, ConceptId]]:
-    order = sorted(edges, key=lambda edge: -abs(edge.contribution))
-    return {(edge.parent, edge.child) for edge in order[:MAX_EDGES]}
-
-
 def _node(
-    active: ActiveConcept,
-    rank: int,
-    layer: tuple[ActiveConcept, ...],
-    image_of: Callable[[ConceptId], str],
+    concept: ConceptId, layer: tuple[ActiveConcept, ...], image_of: Callable[[ConceptId], str]
 ) -> dict[str, Any]:
+    """Describe a concept; the layer comes strongest first."""
+    rank = next(i for i, active in enumerate(layer) if active.concept == concept)
+    active = layer[rank]
     lines = [f"coefficient {active.coefficient:.2f}, rank {rank + 1} of {len(layer)} in its layer"]
     if active.prevalence is not None:
         lines.append(f"active in {words.percent(active.prevalence)} of training images")
@@ -127,7 +130,9 @@ def _node(
             predicted += f", {words.times(active.probability / active.prevalence)} its prevalence"
         lines.append(predicted)
     if active.n_parents:
-        lines.append(f"{active.n_parents_active} of {words.count(active.n_parents, 'parent')} active")
+        lines.append(
+            f"{active.n_parents_active} of {words.count(active.n_parents, 'parent')} active"
+        )
     return {
         "id": str(active.concept),
         "image": image_of(active.concept),

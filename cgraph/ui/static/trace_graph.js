@@ -5,7 +5,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const NARROWEST_COLUMN = 64; // pixels; a narrower frame scrolls
-const ROW = { tallest: 62, lowest: 40, room: 640 };
+const ROW = { tallest: 62, lowest: 40, room: 600 };
 const LABEL = 17; // pixels below a thumbnail: bar and id
 const HEAD = 30;
 const WIDEST_EDGE = 6;
@@ -15,7 +15,8 @@ const views = new WeakMap();
 
 export default function render({ data, parentElement, setTriggerValue }) {
   let view = views.get(parentElement);
-  if (!view) {
+  if (!view?.root.isConnected) {
+    view?.stop();
     view = new TraceGraph(parentElement.querySelector(".trace"));
     views.set(parentElement, view);
   }
@@ -106,7 +107,6 @@ class TraceGraph {
     this.canvas = canvas;
     this.hideTip();
     this.layOut();
-    this.canvas.classList.toggle("first", true);
   }
 
   addNode(node, parent) {
@@ -182,7 +182,10 @@ class TraceGraph {
   light(node, edges, near) {
     this.canvas.classList.toggle("focused", Boolean(node));
     for (const other of this.nodes) other.group.classList.remove("lit", "near");
-    for (const edge of this.edges) edge.path.classList.remove("lit", "near");
+    for (const edge of this.edges) {
+      edge.path.classList.remove("lit", "near");
+      edge.path.style.opacity = "";
+    }
     if (!node) return;
     node.group.classList.add("lit");
     const mark = (edge, name) => {
@@ -196,10 +199,17 @@ class TraceGraph {
 
   lightSelection() {
     const node = this.byId.get(this.selected);
-    if (!node) return this.light(null, [], []);
-    const onPaths = (this.picture.paths[node.id] || []).map((place) => this.edges[place]);
+    if (!node) {
+      this.light(null, [], []);
+      return;
+    }
+    const onPaths = this.picture.paths[node.id] || [];
     const onwards = node.edges.filter((edge) => edge.parent === node.place && edge.strong);
-    return this.light(node, onPaths, onwards);
+    this.light(node, onPaths.map(([place]) => this.edges[place]), onwards);
+    // A path fades towards its beginning as it carries less of what raised the concept.
+    for (const [place, part] of onPaths) {
+      this.edges[place].path.style.opacity = 0.35 + 0.6 * Math.sqrt(Math.min(1, part));
+    }
   }
 
   hover(node) {

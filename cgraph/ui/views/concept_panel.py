@@ -1,0 +1,185 @@
+"""What is known of one concept: exemplars, how often and how well, parents and children."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+import streamlit as st
+
+from cgraph.concept import ConceptId
+from cgraph.ui import words
+from cgraph.ui.components.concept_list import ConceptRow, concept_list
+from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
+from cgraph.ui.traced import ConceptFacts, Relation, TracedImage, concept_image, image_title
+
+N_EXEMPLARS = 9
+N_RELATIONS = 12
+TELLING_SHARE = 0.25
+"""Paths that carry less than this from the first layer are told from the layer where they do."""
+
+_EXEMPLARS = "panel.exemplars"
+_PARENTS = "panel.parents"
+_CHILDREN = "panel.children"
+
+
+def concept_panel(
+    traced: TracedImage,
+    concept: ConceptId | None,
+    *,
+    on_concept: Callable[[str | None], None],
+    on_image: Callable[[str], None],
+) -> None:
+    """Show the panel beside the graph.
+
+    Parameters
+    ----------
+    traced : TracedImage
+        The image on show.
+    concept : ConceptId or None
+        The concept that is selected; it need not be active in the image.
+    on_concept, on_image : callable
+        Called with the id of a concept, or of an image, that somebody chose.
+    """
+    if concept is None:
+        st.html(
+            "<h3 class='cg-concept'>No concept is selected</h3><p class='cg-quiet'>Choose one in "
+            "the graph to see what it stands for and what leads to it.</p>"
+        )
+        return
+    facts = traced.facts(concept)
+    st.html(_heading(facts, traced) + _figures(facts))
+    _exemplars(traced, facts, on_image)
+    if sentence := _path_sentence(facts):
+        st.html(f"<p class='cg-sentence'>{escape(sentence)}</p>")
+    parents, children = st.tabs([_tab("Parents", facts.parents), _tab("Children", facts.children)])
+    with parents:
+        if concept.layer == 1:
+            _quiet("It has no parents: layer 1 is the first.")
+        else:
+            _relations(traced, facts, facts.parents, _PARENTS, on_concept)
+    with children:
+        if concept.layer == traced.study.n_layers:
+            _quiet(f"It has no children: layer {concept.layer} is the last.")
+        else:
+            _relations(traced, facts, facts.children, _CHILDREN, on_concept)
+
+
+def _tab(name: str, relations: tuple[Relation, ...]) -> str:
+    return f"{name} ({len(relations):,})"
+
+
+def _quiet(text: str) -> None:
+    st.html(f"<p class='cg-quiet'>{escape(text)}</p>")
+
+
+def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
+    if facts.here is None:
+        here = "<span class='cg-silent'>silent in this image</span>"
+    else:
+        n_active = len(traced.trace.layers[facts.concept.layer - 1])
+        here = f"active here, number {facts.rank} of {n_active} in layer {facts.concept.layer}"
+    return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
+
+
+def _figures(facts: ConceptFacts) -> str:
+    """Return the figures as a list of terms: what the graph predicts, and what was measured."""
+    rows = [("Active in", words.percent(facts.prevalence), "of training images")]
+    if facts.here is not None:
+        rows.append(("Coefficient here", f"{facts.here.coefficient:.2f}", ""))
+    if facts.here is not None and facts.here.probability is not None:
+        lift = facts.here.probability / facts.prevalence if facts.prevalence else None
+        note = f"({words.times(lift)} prevalence)" if lift is not None else ""
+        rows.append(("Parents predict", words.percent(facts.here.probability), note))
+    figures = facts.figures
+    if figures and words.known(figures.get("auc")):
+        prevalence = f"(prevalence {words.fraction(figures['prevalence'])})"
+        rows.append(("AUC, held-out", words.fraction(figures["auc"]), ""))
+        rows.append(("Average precision", words.fraction(figures["ap"]), prevalence))
+    elif facts.concept.layer > 1:
+        rows.append(("AUC, held-out", "not scored", "(too rare or too common)"))
+    cells = "".join(
+        f"<dt>{escape(term)}</dt><dd><b>{escape(value)}</b> {escape(note)}</dd>"
+        for term, value, note in rows
+    )
+    return f"<dl class='cg-figures'>{cells}</dl>"
+
+
+def _exemplars(traced: TracedImage, facts: ConceptFacts, on_image: Callable[[str], None]) -> None:
+    study = traced.study
+    rows = exemplar_rows(study, facts.concept, N_EXEMPLARS)
+    if not rows:
+        _quiet("No training image has this concept, so there is nothing to show for it.")
+        return
+    image_grid(
+        [
+            GridImage(study.image_ids[row], image_title(study, row)[0], thumbnail_uri(study, row))
+            for row in rows
+        ],
+        label=f"Training images in which {facts.concept} is strongest; choose one to trace it",
+        columns=3,
+        key=_EXEMPLARS,
+        on_pick=lambda: on_image(st.session_state[_EXEMPLARS]["picked"]),
+    )
+
+
+def _path_sentence(facts: ConceptFacts) -> str:
+    """Say how much of what raised a concept the lit paths carry."""
+    if facts.here is None or facts.concept.layer == 1:
+        return ""
+    if not facts.carried:
+        return "None of the parents that speak for it is active here: the graph did not expect it."
+    whole = words.percent(facts.carried[0])
+    if facts.carried[0] >= TELLING_SHARE:
+        return f"The lit paths carry {whole} of what raised this concept."
+    layers = range(1, facts.concept.layer)
+    strong = [layer for layer in layers if facts.carried[layer - 1] >= TELLING_SHARE]
+    since = min(strong, default=layers[-1])
+    return (
+        f"The lit paths carry {words.percent(facts.carried[since - 1])} of what raised this "
+        f"concept from layer {since} on, and {whole} from layer 1."
+    )
+
+
+def _relations(
+    traced: TracedImage,
+    facts: ConceptFacts,
+    relations: tuple[Relation, ...],
+    key: str,
+    on_concept: Callable[[str | None], None],
+) -> None:
+    if not relations:
+        _quiet("There are none in this graph.")
+        return
+    shown = sorted(relations, key=lambda relation: not relation.active)[:N_RELATIONS]
+    if len(shown) < len(relations):
+        _quiet(f"{len(shown)} of {len(relations):,}: active ones first, then by weight")
+    concept_list(
+        [
+            ConceptRow(
+                id=str(relation.concept),
+                image=concept_image(traced.study, relation.concept),
+                note=_note(relation, of_child=key == _CHILDREN),
+                weight=relation.weight,
+                text=words.signed(relation.weight),
+                share=relation.share,
+                active=relation.active,
+            )
+            for relation in shown
+        ],
+        label=f"{'Parents' if key == _PARENTS else 'Children'} of {facts.concept}",
+        key=key,
+        on_pick=lambda: on_concept(st.session_state[key]["picked"]),
+    )
+
+
+def _note(relation: Relation, *, of_child: bool) -> str:
+    if not relation.active:
+        return "silent here"
+    if relation.share is None:
+        return "active"
+    whose = " of what raised it" if of_child else ""
+    if relation.share < 0:
+        return "active, speaks against it"
+    return f"active, {words.percent(relation.share)}{whose}"

@@ -1,0 +1,44 @@
+"""Where studies are looked for, and which of two with one name counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cgraph.ui.resources import find_studies, search_folders
+
+
+def test_folders_of_the_variable_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CGRAPH_STUDIES", os.pathsep.join(["one", "", "two"]))
+    assert search_folders() == (Path("one"), Path("two"), Path("studies"), Path("data"))
+    monkeypatch.delenv("CGRAPH_STUDIES")
+    assert search_folders() == (Path("studies"), Path("data"))
+
+
+def test_a_folder_is_a_study_or_holds_studies(studies_folder: Path) -> None:
+    for folders in [(studies_folder,), (studies_folder / "planted",)]:
+        found = find_studies(folders)
+        assert [entry.name for entry in found.entries] == ["planted"]
+        assert found.problems == ()
+        assert found.find("planted") == found.entries[0]
+        assert found.find("missing") is None
+
+
+def test_the_first_of_a_name_counts(studies_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies_folder / "planted", tmp_path / "copy")
+    found = find_studies((studies_folder, tmp_path))
+    assert [entry.folder for entry in found.entries] == [studies_folder / "planted"]
+    assert found.hidden == (tmp_path / "copy",)
+    assert find_studies((studies_folder, studies_folder)).hidden == ()
+
+
+def test_a_broken_study_does_not_hide_the_others(studies_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "study.json").write_text("{")
+    (tmp_path / "no-study").mkdir()
+    found = find_studies((tmp_path, studies_folder, tmp_path / "absent"))
+    assert [entry.name for entry in found.entries] == ["planted"]
+    assert len(found.problems) == 1 and "broken" in found.problems[0]
