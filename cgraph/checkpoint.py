@@ -47,7 +47,7 @@ def read_json(file: Path) -> dict[str, Any]:
             f"{file.parent} has no {file.name}; give the folder of a model as Hugging Face "
             "transformers saves it."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not readable JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} is not a JSON object.")

@@ -8,6 +8,7 @@ explains, and 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import signal
 import sys
@@ -22,6 +23,10 @@ from cgraph.errors import CgraphError, ConfigError, ImageError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or file of another encoding shows some signs as "?", and ends no command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -35,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    except MemoryError:
+        print(
+            "cgraph: memory ran out. Finished work is kept: run the same command again, with "
+            "--workers 1 or fewer images.",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
         sys.stderr.close()
@@ -159,6 +171,8 @@ def _trace(options: argparse.Namespace) -> int:
     from cgraph.study import Study
     from cgraph.tracing import load_model, trace_image
 
+    if options.json is not None and not Path(options.json).name and options.json != "-":
+        raise ConfigError(f"--json is {options.json!r}: give the name of a file to write.")
     study = Study.open(options.study)
     model = None
     traces, failed = [], 0
@@ -234,7 +248,7 @@ def _print_info(info: dict[str, Any]) -> None:
     )
     print(
         f"preset {config['preset']}, {dictionary['method']}, at most {dictionary['max_nnz']} "
-        f"active of {info['pairs'][0]['n_concepts']}, seed {config['seed']}, "
+        f"active of {info['layers'][0]['n_concepts']}, seed {config['seed']}, "
         f"{info['n_edges']} edges"
     )
     print(

@@ -131,6 +131,7 @@ class BuildConfig:
     def __post_init__(self) -> None:
         _check_dictionary(self.dictionary)
         _check_predictor(self.predictor)
+        _yes_or_no("keep_tokens", self.keep_tokens)
         _at_least("seed", self.seed, 0)
         for name in ("part_size", "batch_size", "thumbnail_px"):
             _at_least(name, getattr(self, name), 1)
@@ -155,7 +156,7 @@ class BuildConfig:
             dictionary = DictionaryConfig(**values.pop("dictionary", {}))
             predictor = PredictorConfig(**values.pop("predictor", {}))
             return cls(**values, dictionary=dictionary, predictor=predictor)
-        except TypeError as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
                 f"The settings hold a name or value that this version does not know ({error}). "
                 "Build the study again, or use the version of cgraph that wrote it."
@@ -182,6 +183,8 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 def _check_dictionary(config: DictionaryConfig) -> None:
     _one_of("dictionary method", config.method, ("topk-sae", "ksvd"))
+    _yes_or_no("nonnegative", config.nonnegative)
+    _yes_or_no("center", config.center)
     _at_least("max_nnz", config.max_nnz, 1)
     _at_least("whiten", config.whiten, 0)
     if config.n_atoms is not None:
@@ -228,6 +231,11 @@ def _check_predictor(config: PredictorConfig) -> None:
 def _at_least(name: str, value: Any, lowest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least {lowest}.")
+
+
+def _yes_or_no(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}: it must be True or False.")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

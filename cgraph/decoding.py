@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,11 @@ def thumbnail(image: Image.Image, px: int) -> bytes:
 def _read_bytes(source: bytes | Path, name: str, max_bytes: int) -> bytes:
     if isinstance(source, Path):
         try:
-            size = source.stat().st_size
+            status = source.stat()
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                # A device never ends, and a pipe may wait for ever.
+                raise ImageError(f"{name} is a device or a pipe, not a file. Give an image file.")
+            size = status.st_size
             if size <= max_bytes:
                 return source.read_bytes()
         except OSError as error:

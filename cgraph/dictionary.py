@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgraph.codes import Codes
-from cgraph.errors import DataError, StudyError
+from cgraph.errors import ConfigError, DataError, StudyError
 from cgraph.pursuit import omp
+
+_ROWS = 4096  # tokens encoded at a time, which bounds the dense scores of all atoms
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,17 @@ class TopKEncoder:
     selection_bias: np.ndarray
     gain: np.ndarray
 
-    def pre_activations(self, centred: np.ndarray) -> np.ndarray:
-        """Return the linear output of every concept, shape ``(n_samples, n_atoms)``."""
-        return centred @ self.weight.T + self.bias
+    def pre_activations(self, centred: np.ndarray, atoms: np.ndarray | None = None) -> np.ndarray:
+        """Return the linear output of every concept, or of some: ``(n_samples, n_atoms)``."""
+        if atoms is None:
+            return centred @ self.weight.T + self.bias
+        return centred @ self.weight[atoms].T + self.bias[atoms]
 
     def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
         """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
-        pre = self.pre_activations(centred)
-        scores = np.where(pre > 0, pre / self.gain + self.selection_bias, -np.inf)
-        return select_top(scores, pre, max_nnz)
+        prepared = self.pre_activations(centred) / self.gain
+        indices, values = topk_codes(prepared, self.selection_bias, max_nnz)
+        return indices, values * self.gain[indices]
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,11 @@ class PursuitEncoder:
     def _prepare(self, centred: np.ndarray) -> np.ndarray:
         return centred if self.whitener is None else centred @ self.whitener
 
-    def pre_activations(self, centred: np.ndarray) -> np.ndarray:
-        """Return every atom's correlation with the token, shape ``(n_samples, n_atoms)``."""
-        return self._prepare(centred) @ self.components.T * self.gain
+    def pre_activations(self, centred: np.ndarray, atoms: np.ndarray | None = None) -> np.ndarray:
+        """Return the correlation of every atom, or of some, with the token."""
+        if atoms is None:
+            return self._prepare(centred) @ self.components.T * self.gain
+        return self._prepare(centred) @ self.components[atoms].T * self.gain[atoms]
 
     def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
         """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
@@ -249,19 +255,31 @@ class Dictionary:
         DataError
             If the tokens have another width or are not finite.
         """
-        indices, coefficients = self.encoder.encode(self._centre(tokens), self.max_nnz)
-        return Codes.from_padded(indices, coefficients, self.n_atoms)
+        centred = self._centre(tokens)
+        parts = [
+            Codes.from_padded(
+                *self.encoder.encode(centred[start : start + _ROWS], self.max_nnz), self.n_atoms
+            )
+            for start in range(0, max(1, len(centred)), _ROWS)
+        ]
+        return Codes.concatenate(parts)
 
     def decode(self, codes: Codes) -> np.ndarray:
         """Return the tokens that codes stand for, shape ``(n_samples, d_model)``."""
         return self.mean + codes.to_csr() @ self.atoms
 
-    def pre_activations(self, tokens: np.ndarray) -> np.ndarray:
+    def pre_activations(self, tokens: np.ndarray, atoms: np.ndarray | None = None) -> np.ndarray:
         """Return the linear output of every concept, shape ``(n_samples, n_atoms)``.
 
-        Dense: call it for a few tokens at a time.
+        Dense: call it for a few tokens at a time, or for a few atoms.
+
+        Parameters
+        ----------
+        tokens : ndarray of float32, shape (n_samples, d_model)
+        atoms : ndarray of int, optional
+            The concepts wanted, in this order; all if left out.
         """
-        return self.encoder.pre_activations(self._centre(tokens))
+        return self.encoder.pre_activations(self._centre(tokens), atoms)
 
     def _centre(self, tokens: np.ndarray) -> np.ndarray:
         if tokens.ndim != 2 or tokens.shape[1] != self.d_model:
@@ -302,7 +320,8 @@ class Dictionary:
             If an array is missing or the shapes do not fit together.
         """
         try:
-            gain = tensors["encoder.gain"]
+            gain, shape = tensors["encoder.gain"], tensors["atoms"].shape
+            width_fits = len(shape) == 2 and gain.shape == shape[:1]
             encoder: TopKEncoder | PursuitEncoder
             if "encoder.weight" in tensors:
                 encoder = TopKEncoder(
@@ -311,7 +330,9 @@ class Dictionary:
                     tensors["encoder.selection_bias"],
                     gain,
                 )
-                width_fits = encoder.weight.shape == tensors["atoms"].shape
+                biases = encoder.bias.shape, encoder.selection_bias.shape
+                width_fits = width_fits and encoder.weight.shape == shape
+                width_fits = width_fits and biases == (shape[:1], shape[:1])
             else:
                 encoder = PursuitEncoder(
                     tensors["encoder.components"],
@@ -319,16 +340,28 @@ class Dictionary:
                     gain,
                     bool(tensors["encoder.nonnegative"][0]),
                 )
-                width_fits = len(encoder.components) == len(tensors["atoms"])
+                width = (shape[1],)
+                if encoder.whitener is not None:
+                    width_fits = encoder.whitener.shape == (shape[1], encoder.whitener.shape[1])
+                    width = encoder.whitener.shape[1:]
+                width_fits = width_fits and encoder.components.shape == (shape[0], *width)
             atoms, mean = tensors["atoms"], tensors["mean"]
             max_nnz = int(tensors["max_nnz"][0])
+            width_fits = width_fits and mean.shape == shape[1:] and 1 <= max_nnz <= shape[0]
         except KeyError as error:
             raise StudyError(
                 f"A dictionary lacks the array {error}. Build the study again."
             ) from None
-        if not width_fits or mean.shape != (atoms.shape[1],) or gain.shape != (len(atoms),):
+        except (IndexError, TypeError, ValueError, OverflowError):
+            width_fits = False
+        if not width_fits:
             raise StudyError(
                 "The arrays of a dictionary do not fit together. Build the study again."
+            )
+        if not all(np.isfinite(array).all() for array in tensors.values()) or gain.min() <= 0:
+            raise StudyError(
+                "A dictionary holds numbers that are not finite, or a gain that is not above 0. "
+                "Build the study again."
             )
         return cls(atoms, mean, max_nnz, encoder)
 
@@ -347,24 +380,45 @@ def layer_prefix(layer: int) -> str:
     return f"layer-{layer:02d}."
 
 
-def select_top(scores: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each row, the places of the `n` largest finite scores and the values there.
+def topk_codes(
+    pre: np.ndarray, selection_bias: np.ndarray, max_nnz: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the active atoms of every sample from its pre-activations.
 
     Parameters
     ----------
-    scores, values : ndarray of float32, shape (n_samples, n_atoms)
-        Places whose score is ``-inf`` are never chosen.
-    n : int
+    pre : ndarray of shape (n_samples, n_atoms)
+        Pre-activations, in the units of the tokens.
+    selection_bias : ndarray of shape (n_atoms,)
+        Added to positive pre-activations before they compete, in the units of `pre`.
+    max_nnz : int
+        Largest number of active atoms of one sample; at most `n_atoms`.
 
     Returns
     -------
-    indices : ndarray of int32, shape (n_samples, n)
-        Padded with -1.
-    chosen : ndarray of float32, shape (n_samples, n)
-        Padded with 0.
+    indices : int32 ndarray of shape (n_samples, max_nnz)
+        Active atoms of each sample in ascending order; unused places at the end hold -1.
+    coefficients : float32 ndarray of shape (n_samples, max_nnz)
+        Their pre-activations, all positive; 0 in unused places.
+
+    Raises
+    ------
+    ConfigError
+        If `max_nnz` is below 1 or above the number of atoms.
     """
-    n = min(n, scores.shape[1])
-    places = np.argpartition(scores, scores.shape[1] - n, axis=1)[:, scores.shape[1] - n :]
-    valid = np.isfinite(np.take_along_axis(scores, places, axis=1))
-    chosen = np.where(valid, np.take_along_axis(values, places, axis=1), 0)
-    return np.where(valid, places, -1).astype(np.int32), chosen.astype(np.float32)
+    n_atoms = pre.shape[1]
+    if not 1 <= max_nnz <= n_atoms:
+        raise ConfigError(
+            f"max_nnz is {max_nnz}, but it must lie between 1 and the number of atoms, {n_atoms}."
+        )
+    scores = np.where(pre > 0, pre + selection_bias, -np.inf)
+    chosen = np.argpartition(scores, n_atoms - max_nnz, axis=1)[:, n_atoms - max_nnz :]
+    active = np.take_along_axis(pre, chosen, axis=1) > 0
+    # Inactive places sort behind every atom.
+    indices = np.sort(np.where(active, chosen, n_atoms), axis=1)
+    active = indices < n_atoms
+    coefficients = np.take_along_axis(pre, np.where(active, indices, 0), axis=1)
+    return (
+        np.where(active, indices, -1).astype(np.int32),
+        np.where(active, coefficients, 0).astype(np.float32),
+    )

@@ -184,12 +184,13 @@ def evaluate_pair(
     truth = labels.to_csr(binary=True).tocsc()
     children = np.asarray(predictors.children)
     fitted = np.flatnonzero(predictors.fitted)
-    decision = predictors.decision(inputs)
-    areas, precisions, balanced = (
-        _by_blocks(figure, decision, fitted, truth[:, children[fitted]])
-        for figure in (auc, average_precision, f1_balanced)
-    )
-    natural = f1_natural(predictors.predicted_labels(inputs), truth[:, children])
+    blocks = [np.full((4, 0), np.nan)]
+    for start in range(0, len(fitted), _CONCEPTS_AT_ONCE):
+        block = predictors.take(fitted[start : start + _CONCEPTS_AT_ONCE])
+        scores, of_block = block.decision(inputs), truth[:, block.children]
+        figures = [figure(scores, of_block) for figure in (auc, average_precision, f1_balanced)]
+        blocks.append(np.array([*figures, f1_natural(block.labels_of(scores), of_block)]))
+    areas, precisions, balanced, natural = np.concatenate(blocks, axis=1)
 
     def placed(of_fitted: Figures) -> Figures:
         values = np.full(n_concepts, np.nan)
@@ -207,7 +208,7 @@ def evaluate_pair(
         "auc": placed(areas),
         "ap": placed(precisions),
         "f1_balanced": placed(balanced),
-        "f1_natural": placed(natural[fitted]),
+        "f1_natural": placed(natural),
         "n_parents": n_parents,
         "auc_best_parent": _best_parent_auc(train_left_labels, train_labels, left_labels, labels),
         "auc_nearest": _by_blocks(auc, nearest_scores, every, truth),

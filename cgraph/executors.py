@@ -94,7 +94,8 @@ class ProcessExecutor:
         except BrokenProcessPool:
             raise WorkerLost(
                 "A worker process was killed, most often because memory ran out. Finished work is "
-                "kept: run the same command again, with --workers 1 to use less memory."
+                "kept: run the same command again, with --workers 1 to use less memory. (A Python "
+                'script needs the line `if __name__ == "__main__":` before it builds.)'
             ) from None
         finally:
             unfinished = bool(pending)

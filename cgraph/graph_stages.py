@@ -11,19 +11,22 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
+from cgraph.bagging import fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import HELD_OUT, MIN_TRAIN_POSITIVES, SPLIT_SHARES, TRAIN, TUNE
 from cgraph.dictionary import Dictionary
 from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summarise_pairs
+from cgraph.manifest import CONCEPTS, EDGES, evaluation_file
 from cgraph.metrics import ExplainedVariance
-from cgraph.predictor import InputRows, SparseInputs, calibrate, fit_predictors
+from cgraph.predictor import InputRows, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
 from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
 from cgraph.store import read_table, write_table
-from cgraph.study import CONCEPTS, EDGES, evaluation_file
 
 BLOCK = 64
 """Concepts fitted by one call."""
+
+_ROWS = 1024  # rows whose pre-activations are dense at a time
 
 
 class PreActivationInputs:
@@ -43,33 +46,37 @@ class PreActivationInputs:
 
     def rows(self, rows: np.ndarray) -> sparse.csr_array:
         """Return the inputs of some samples."""
-        dense = self._dictionary.pre_activations(self._tokens[rows])
-        return sparse.csr_array(dense.astype(np.float64) / self._scale)
+        parts = [
+            sparse.csr_array(
+                self._dictionary.pre_activations(self._tokens[rows[start : start + _ROWS]])
+                / np.float64(self._scale)
+            )
+            for start in range(0, max(1, len(rows)), _ROWS)
+        ]
+        return sparse.vstack(parts, format="csr") if len(parts) > 1 else parts[0]
 
 
-def input_scale(job: Job, layer: int) -> float:
-    """Return the number by which real-valued inputs from a layer are divided.
+def measure_inputs(job: Job, layer: int) -> Outcome:
+    """Measure the number by which real-valued inputs from a layer are divided.
 
     It is the root mean square over the training images, of the nonzero coefficients or of all
     pre-activations, so that one penalty means the same at every layer. Labels have scale 1.
     """
-    kind = job.config.predictor.inputs
-    if kind == "labels":
-        return 1.0
     train = np.flatnonzero(split_of(job) == TRAIN)
-    if kind == "codes":
+    if job.config.predictor.inputs == "codes":
         values = codes_of(job, layer).take(train).coefficients.astype(np.float64)
-        return float(np.sqrt(np.mean(values**2)))
+        return Outcome((), {"scale": float(np.sqrt((values**2).sum() / max(1, len(values))))})
     dictionary, total = dictionary_of(job, layer), 0.0
-    for rows in np.array_split(train, max(1, len(train) // 1024)):
-        pre = dictionary.pre_activations(tokens_of(job, layer, rows))
+    tokens = tokens_of(job, layer, train)
+    for start in range(0, len(tokens), _ROWS):
+        pre = dictionary.pre_activations(tokens[start : start + _ROWS])
         total += float((pre.astype(np.float64) ** 2).sum())
-    return float(np.sqrt(total / (len(train) * dictionary.n_atoms)))
+    return Outcome((), {"scale": float(np.sqrt(total / (len(tokens) * dictionary.n_atoms)))})
 
 
 def inputs_of(job: Job, layer: int, rows: np.ndarray) -> InputRows:
     """Return the predictor inputs that a layer gives for some images."""
-    scale = input_scale(job, layer)
+    scale = job.input_scales[layer - 1]
     if job.config.predictor.inputs == "pre-activations":
         return PreActivationInputs(tokens_of(job, layer, rows), dictionary_of(job, layer), scale)
     binary = job.config.predictor.inputs == "labels"
@@ -122,10 +129,8 @@ def join_graph(job: Job, blocks: list[tuple[int, int]]) -> Outcome:
         edges.append(read_table(job.folder / _work_table("edges", layer, block)))
     write_table(job.folder / CONCEPTS, pa.concat_tables(concepts))
     write_table(job.folder / EDGES, pa.concat_tables(edges))
-    kind = job.config.predictor.inputs
-    scales = [input_scale(job, layer) for layer in range(1, job.n_layers)]
-    facts = {"graph": {"inputs": kind, "input_scales": scales}}
-    return Outcome((CONCEPTS, EDGES), facts)
+    inputs = {"inputs": job.config.predictor.inputs, "input_scales": list(job.input_scales)}
+    return Outcome((CONCEPTS, EDGES), {"graph": inputs})
 
 
 def _figures(layer: int) -> str:
@@ -171,7 +176,7 @@ def _evaluate_predictors(
     cosines[:, left_codes.take(train).counts() < MIN_TRAIN_POSITIVES] = -1
     nearest = cosines.argmax(axis=1)
     nearest_cosine = cosines[np.arange(len(nearest)), nearest]
-    pre = left.pre_activations(tokens_of(job, layer - 1, held_out))
+    tokens = tokens_of(job, layer - 1, held_out)
     return evaluate_pair(
         layer - 1,
         predictors,
@@ -179,7 +184,7 @@ def _evaluate_predictors(
         codes.take(held_out),
         nearest=nearest,
         nearest_cosine=nearest_cosine,
-        nearest_scores=pre[:, nearest],
+        nearest_scores=lambda right: left.pre_activations(tokens, atoms=nearest[right]),
         left_labels=left_codes.take(held_out),
         train_labels=codes.take(train),
         train_left_labels=left_codes.take(train),

@@ -105,9 +105,17 @@ def read_concepts(table: pa.Table) -> tuple[dict[str, np.ndarray], np.ndarray, i
     """
     columns = _read_columns(table, CONCEPT_SCHEMA, "concepts")
     layer_starts = _sort_concepts(columns)
+    for name in ("intercept", "slope", "offset", "threshold"):
+        wrong = columns["fitted"] & ~np.isfinite(columns[name])
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            concept = f"L{columns['layer'][row]}/{columns['index'][row]}"
+            raise StudyError(f"The {name} of {concept} is not a finite number. {_REBUILD}")
     n_train_images = (table.schema.metadata or {}).get(N_TRAIN_IMAGES)
     if n_train_images is None:
         return columns, layer_starts, None
+    if not n_train_images.isdigit():
+        raise StudyError(f"The number of training images is {n_train_images!r}. {_REBUILD}")
     if int(n_train_images) < columns["n_train"].max():
         raise StudyError(
             f"A concept is said to be active in {columns['n_train'].max()} of "

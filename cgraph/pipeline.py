@@ -12,45 +12,37 @@ import dataclasses
 import os
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cgraph import graph_stages, stages
 from cgraph.config import BuildConfig
-from cgraph.errors import StudyError
-from cgraph.executors import Executor, local_executor
-from cgraph.images import open_images, sample_rows
+from cgraph.errors import ImageError, StudyError
+from cgraph.executors import Executor, local_executor, single_thread
+from cgraph.job_setup import prepare, read_log, read_sources
+from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, Manifest
 from cgraph.progress import Progress, ProgressWriter
-from cgraph.stages import WORK, Job, Outcome
-from cgraph.store import FileRecord, file_record, folder_lock, read_json, to_json, write_bytes
-from cgraph.study import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, Manifest, Study, slug
-from cgraph.vit import VisionModel
-
-_RECORDED_VERSIONS = (
-    "cgraph",
-    "numba",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "transformers",
+from cgraph.receipts import (
+    Receipt,
+    is_intact,
+    peak_memory_mb,
+    perform,
+    read_receipt,
+    receipts_folder,
+    remove_receipt,
 )
-
-
-@dataclass(frozen=True)
-class _Receipt:
-    """What one finished call left behind."""
-
-    key: str
-    files: dict[str, FileRecord]
-    facts: dict[str, Any]
+from cgraph.stages import WORK, Job, Outcome
+from cgraph.store import (
+    FileRecord,
+    file_record,
+    folder_lock,
+    remove_partial_files,
+    to_json,
+    write_bytes,
+)
+from cgraph.study import Study
 
 
 def build_study(
@@ -95,7 +87,7 @@ def build_study(
     config = config or BuildConfig()
     executor = executor or local_executor(workers or os.cpu_count() or 1)
     with folder_lock(folder):
-        job, manifest = _prepare(Path(model), Path(images), folder, config)
+        job, manifest = prepare(Path(model), Path(images), folder, config)
         _Build(job, manifest, executor, on_progress).run()
     return Study.open(folder)
 
@@ -121,94 +113,15 @@ def resume_study(
     """
     folder = Path(out)
     manifest = Manifest.read(folder)
-    sources = read_json(folder / BUILD_RECORD)["sources"]
+    model, images = read_sources(folder)
     return build_study(
-        sources["model"],
-        sources["images"],
+        model,
+        images,
         folder,
         manifest.config,
         workers=workers,
         on_progress=on_progress,
     )
-
-
-def _prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tuple[Job, Manifest]:
-    """Open the inputs, and start the manifest or check that it speaks of the same inputs."""
-    stranger = next((p for p in folder.iterdir() if not p.name.startswith(".")), None)
-    if stranger is not None and not (folder / MANIFEST).is_file():
-        raise StudyError(
-            f"{folder} holds {stranger.name} but no study. Choose a new folder for --out."
-        )
-    image_set = open_images(images)
-    rows = sample_rows(len(image_set), config.max_images, config.seed)
-    vision = VisionModel.load(model)
-    n_parts = -(-len(rows) // config.part_size)
-    manifest = Manifest(
-        name=slug(folder.name),
-        model={
-            "id": model.resolve().name,
-            "architecture": vision.architecture,
-            "family": vision.family,
-            "weights_sha256": vision.weights_hash,
-            "n_layers": vision.n_layers,
-            "d_model": vision.d_model,
-        },
-        images={
-            "id": images.resolve().name,
-            "listing": image_set.listing_fingerprint(),
-            "n_listed": len(image_set),
-            "n_sampled": len(rows),
-            "n_parts": n_parts,
-        },
-        config=config,
-        versions={name: version(name) for name in _RECORDED_VERSIONS},
-    )
-    if (folder / MANIFEST).is_file():
-        manifest = _same_study(Manifest.read(folder), manifest, folder)
-    else:
-        write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
-    sources = {"model": str(model.absolute()), "images": str(images.absolute())}
-    record = folder / BUILD_RECORD
-    log = read_json(record).get("stages", []) if record.is_file() else []
-    write_bytes(record, to_json({"sources": sources, "stages": log}))
-    return Job(
-        folder, model.absolute(), images.absolute(), config, vision.n_layers, n_parts
-    ), manifest
-
-
-def _same_study(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
-    """Return the manifest found, once it is sure that it was made from the same inputs."""
-    differences = [
-        f"{name} {old!r} there, {new!r} asked for"
-        for name, old, new in _differences(found.config.to_dict(), wanted.config.to_dict())
-    ]
-    for name in ("weights_sha256", "n_layers", "d_model"):
-        if found.model[name] != wanted.model[name]:
-            differences.append(f"the model ({found.model['id']} there, {wanted.model['id']} here)")
-            break
-    if found.images["listing"] != wanted.images["listing"]:
-        differences.append(
-            f"the images ({found.images['n_listed']} there, {wanted.images['n_listed']} here, or "
-            "other names or sizes)"
-        )
-    if differences:
-        raise StudyError(
-            f"{folder} holds a study built from something else: {'; '.join(differences)}. Choose "
-            "another folder for --out, give the same inputs, or delete the folder."
-        )
-    return found
-
-
-def _differences(
-    old: dict[str, Any], new: dict[str, Any], prefix: str = ""
-) -> list[tuple[str, Any, Any]]:
-    found = []
-    for name in old:
-        if isinstance(old[name], dict):
-            found += _differences(old[name], new[name], f"{name}.")
-        elif old[name] != new[name]:
-            found.append((prefix + name, old[name], new[name]))
-    return found
 
 
 class _Build:
@@ -231,7 +144,9 @@ class _Build:
         for stage in self._missing_stages():
             started = time.monotonic()
             self._peak_mb = 0.0
-            files, facts = getattr(self, f"_{stage}")()
+            # What is not sent to the executor must not depend on the number of cores either.
+            with single_thread():
+                files, facts = getattr(self, f"_{stage}")()
             kept = {path: record for path, record in files.items() if not path.startswith(WORK)}
             self._finish(stage, kept, facts)
             self._log(stage, time.monotonic() - started)
@@ -239,6 +154,7 @@ class _Build:
             self._write(files={p: r for p, r in self.manifest.files.items() if r.stage != "tokens"})
             shutil.rmtree(self.job.folder / "tokens", ignore_errors=True)
         shutil.rmtree(self.job.folder / WORK, ignore_errors=True)
+        remove_partial_files(self.job.folder)
         self.progress.clear()
 
     def _missing_stages(self) -> list[str]:
@@ -246,7 +162,7 @@ class _Build:
         good: list[str] = []
         for stage in self.manifest.stages:
             own = {p: r for p, r in self.manifest.files.items() if r.stage == stage}
-            if any(not self._is_intact(path, record) for path, record in own.items()):
+            if not all(is_intact(self.job.folder, path, record) for path, record in own.items()):
                 break
             good.append(stage)
         missing = [stage for stage in STAGES if stage not in good]
@@ -254,31 +170,30 @@ class _Build:
         if missing and "tokens" in good and not tokens_at_hand:
             # They were cleared away when the study was finished; the stages to mend need them.
             missing = ["tokens", "split", *(s for s in missing if s != "split")]
-            good = [stage for stage in good if stage not in missing]
-        for stage in set(self.manifest.stages) - set(good):
-            shutil.rmtree(self._receipts(stage), ignore_errors=True)
+        elif "split" in missing and "tokens" in good:
+            # The split reads working files, which the manifest does not list; receipts tell.
+            missing = ["tokens", *missing]
+        good = [stage for stage in good if stage not in missing]
+        self._forget_receipts([s for s in self.manifest.stages if s not in (*good, "tokens")])
         files = {p: r for p, r in self.manifest.files.items() if r.stage in good}
         self._write(stages=tuple(good), files=files)
         return missing
 
-    def _is_intact(self, path: str, record: FileRecord) -> bool:
-        try:
-            return file_record(self.job.folder / path, record.stage) == record
-        except StudyError:
-            return False
-
-    def _receipts(self, stage: str) -> Path:
-        return self.job.folder / WORK / "receipts" / stage
+    def _forget_receipts(self, redone: Sequence[str]) -> None:
+        """Remove the receipts of all that follows from stages that are done again."""
+        first = min((STAGES.index(stage) for stage in redone), default=len(STAGES))
+        for stage in STAGES[first:]:
+            shutil.rmtree(receipts_folder(self.job.folder, stage), ignore_errors=True)
 
     def _calls(
         self, stage: str, function: Callable[..., Outcome], calls: Sequence[tuple[int, ...]]
-    ) -> list[_Receipt]:
+    ) -> list[Receipt]:
         """Run the calls of a stage that have no receipt yet; return all receipts in order."""
         keys = ["-".join(f"{number:05d}" for number in call) for call in calls]
         receipts = {}
         for key in keys:
-            receipt = _read_receipt(self._receipts(stage), key)
-            if receipt and all(self._is_intact(p, r) for p, r in receipt.files.items()):
+            receipt = read_receipt(self.job.folder, stage, key)
+            if receipt:
                 receipts[key] = receipt
         todo = [n for n, key in enumerate(keys) if key not in receipts]
         self.progress.start(stage, total=len(calls), done=len(receipts))
@@ -291,20 +206,33 @@ class _Build:
 
     def _tokens(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         calls = [(part,) for part in range(self.job.n_parts)]
-        return _files(self._calls("tokens", stages.collect_tokens, calls)), {}
+        receipts = self._calls("tokens", stages.collect_tokens, calls)
+        self._skipped = [entry for receipt in receipts for entry in receipt.facts["skipped"]]
+        if self._skipped:
+            # A disk that went away looks like images that cannot be read.
+            try:
+                stages.open_same_images(self.job.images, self.job.listing)
+            except ImageError:
+                for receipt in receipts:
+                    if receipt.facts["skipped"]:
+                        remove_receipt(self.job.folder, "tokens", receipt.key)
+                raise
+        return _files(receipts), {}
 
     def _split(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         self.progress.start("split", total=1, done=0)
-        skipped = []
-        for part in range(self.job.n_parts):
-            receipt = _read_receipt(self._receipts("tokens"), f"{part:05d}")
-            if receipt is None:
-                raise StudyError(
-                    f"{self._receipts('tokens')} was emptied during the build. Delete "
-                    f"{self.job.folder} and build again."
-                )
-            skipped += receipt.facts["skipped"]
-        return self._joined("split", stages.split_images(self.job, skipped))
+        outcome = stages.split_images(self.job, self._skipped)
+        known = self.manifest.images
+        if "dictionary" in self.manifest.stages and any(
+            known.get(name) != value for name, value in outcome.facts["images"].items()
+        ):
+            shutil.rmtree(receipts_folder(self.job.folder, "tokens"), ignore_errors=True)
+            raise StudyError(
+                f"The images in {self.job.images} have other pixels than those that the study in "
+                f"{self.job.folder} was built from, though the same names and sizes. Put the "
+                "former ones back and run the same command again, or build a new study."
+            )
+        return self._joined("split", outcome)
 
     def _dictionary(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         calls = [(layer,) for layer in range(1, self.job.n_layers + 1)]
@@ -321,11 +249,21 @@ class _Build:
         config = self.job.config.dictionary
         n_atoms = config.n_atoms or 4 * int(self.manifest.model["d_model"])
         blocks = range(graph_stages.n_blocks(n_atoms))
-        calls = [(layer, block) for layer in range(2, self.job.n_layers + 1) for block in blocks]
+        left_layers = range(1, self.job.n_layers)
+        scales = [1.0] * len(left_layers)
+        if self.job.config.predictor.inputs != "labels":
+            measured = self._calls(
+                "graph", graph_stages.measure_inputs, [(n,) for n in left_layers]
+            )
+            scales = [receipt.facts["scale"] for receipt in measured]
+        self.job = dataclasses.replace(self.job, input_scales=tuple(scales))
+        calls = [(layer + 1, block) for layer in left_layers for block in blocks]
         self._calls("graph", graph_stages.fit_block, calls)
         return self._joined("graph", graph_stages.join_graph(self.job, calls))
 
     def _evaluation(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
+        scales = tuple(self.manifest.graph["input_scales"])
+        self.job = dataclasses.replace(self.job, input_scales=scales)
         calls = [(layer,) for layer in range(1, self.job.n_layers + 1)]
         receipts = self._calls("evaluation", graph_stages.evaluate_layer, calls)
         facts = [receipt.facts for receipt in receipts]
@@ -352,53 +290,18 @@ class _Build:
 
     def _log(self, stage: str, seconds: float) -> None:
         """Add to the record of how the study was made on this machine; no part of its identity."""
-        path = self.job.folder / BUILD_RECORD
-        record = read_json(path)
+        record = read_log(self.job.folder)
         entry = {
             "stage": stage,
             "seconds": round(seconds, 2),
-            "peak_memory_mb": round(max(self._peak_mb, _peak_memory_mb())),
+            "peak_memory_mb": round(max(self._peak_mb, peak_memory_mb())),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
-        write_bytes(path, to_json({**record, "stages": [*record["stages"], entry]}))
+        write_bytes(
+            self.job.folder / BUILD_RECORD,
+            to_json({**record, "stages": [*record["stages"], entry]}),
+        )
 
 
-def perform(
-    job: Job, stage: str, key: str, function: Callable[..., Outcome], arguments: tuple[int, ...]
-) -> tuple[_Receipt, float]:
-    """Run one call and leave its receipt; this is what an executor runs.
-
-    Returns
-    -------
-    receipt : object
-    peak_memory_mb : float
-        Most memory that this process has held.
-    """
-    outcome = function(job, *arguments)
-    files = {path: file_record(job.folder / path, stage) for path in outcome.files}
-    values = {"files": {p: vars(r) for p, r in files.items()}, "facts": outcome.facts}
-    write_bytes(job.folder / WORK / "receipts" / stage / f"{key}.json", to_json(values))
-    return _Receipt(key, files, outcome.facts), _peak_memory_mb()
-
-
-def _read_receipt(folder: Path, key: str) -> _Receipt | None:
-    path = folder / f"{key}.json"
-    if not path.is_file():
-        return None
-    values = read_json(path)
-    files = {name: FileRecord(**record) for name, record in values["files"].items()}
-    return _Receipt(key, files, values["facts"])
-
-
-def _files(receipts: list[_Receipt]) -> dict[str, FileRecord]:
+def _files(receipts: list[Receipt]) -> dict[str, FileRecord]:
     return {path: record for receipt in receipts for path, record in receipt.files.items()}
-
-
-def _peak_memory_mb() -> float:
-    """Return the most memory this process has held, in MB; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

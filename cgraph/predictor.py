@@ -1,9 +1,7 @@
 """Predictors: each concept of a layer from a few concepts of the layer before.
 
-For each concept (paper, section 3.3 and Figure 1): l1-logistic regressions on T balanced bags; the
-features whose weight is nonzero in more than a share of them are kept; a final fit with the kept
-features alone gives the weights, and those that are nonzero name the parents. The penalty is
-either μ itself or grows with the positives of a bag.
+Here is what a predictor is, what it says of an image, and its calibration; `cgraph.bagging` fits
+it (paper, section 3.3 and Figure 1).
 
 A balanced fit speaks of a world in which half the images show the concept. Three probabilities
 are told apart: ``balanced``, σ(score); ``prior``, with the intercept moved to the training
@@ -14,7 +12,7 @@ prevalence π by log(π/(1−π)) (King and Zeng 2001, "Logistic regression in r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,17 +22,17 @@ from scipy.special import expit, logit
 
 from cgraph.calibration import matched_threshold, platt_pair
 from cgraph.codes import Codes
-from cgraph.config import PredictorConfig, ThresholdRule
+from cgraph.config import ThresholdRule
 from cgraph.errors import ConfigError, DataError
-from cgraph.logistic import MAX_ITER, TOLERANCE, SparseRows, fit_bags, fit_rows, sparse_rows
-from cgraph.proximal_newton import Settings
+from cgraph.logistic import sparse_rows
 
 World = Literal["balanced", "prior", "calibrated"]
 
 RAREST = 1e-6
 """Lowest probability that an unfitted concept is given, so that its log-odds stay finite."""
 
-_CHUNK = 2048  # rows made dense at a time
+CHUNK = 2048
+"""Rows of dense inputs held at a time."""
 
 
 class InputRows(Protocol):
@@ -182,8 +180,8 @@ class Predictors:
         by_child = (self.weights.astype(np.float64), self.parents, self.offsets)
         weights = sparse.csr_array(by_child, shape=shape).T.tocsr()
         scores = np.empty((inputs.n_samples, len(self.children)), dtype=np.float32)
-        for start in range(0, inputs.n_samples, _CHUNK):
-            rows = np.arange(start, min(start + _CHUNK, inputs.n_samples))
+        for start in range(0, inputs.n_samples, CHUNK):
+            rows = np.arange(start, min(start + CHUNK, inputs.n_samples))
             scores[rows] = (inputs.rows(rows) @ weights).toarray() + self.intercept
         return scores
 
@@ -232,7 +230,31 @@ class Predictors:
         DataError
             Before `calibrate`.
         """
-        return self.probabilities(inputs, "calibrated") >= self.threshold
+        return self.labels_of(self.decision(inputs))
+
+    def labels_of(self, scores: np.ndarray) -> np.ndarray:
+        """Return the labels that scores of `decision` stand for; see `predicted_labels`."""
+        self._check_calibrated()
+        return expit(self.slope * scores + self.offset) >= self.threshold
+
+    def take(self, places: np.ndarray) -> Predictors:
+        """Return the predictors of some children.
+
+        Parameters
+        ----------
+        places : ndarray of int
+            Places in `children`, in the order wanted.
+        """
+        lengths = np.diff(self.offsets)[places]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        entries = np.repeat(self.offsets[places] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        by_entry = ("parents", "weights", "selection_rates")
+        fields = {
+            field.name: getattr(self, field.name)[entries if field.name in by_entry else places]
+            for field in dataclasses.fields(self)
+            if field.name != "offsets"
+        }
+        return Predictors(offsets=offsets, **fields)
 
     def _check_calibrated(self) -> None:
         if np.isnan(self.slope).any() or np.isnan(self.threshold).any():
@@ -241,196 +263,13 @@ class Predictors:
             )
 
 
-def draw_bags(
-    positives: np.ndarray,
-    negatives: np.ndarray,
-    n_draw: int,
-    n_bags: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Draw balanced bags of rows with replacement (paper, Figure 1: resample).
-
-    Parameters
-    ----------
-    positives, negatives : ndarrays of int, shape (n_positives,) and (n_negatives,)
-        Rising rows.
-    n_draw : int
-        Draws from each class for each bag.
-    n_bags : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of int64, shape (n_bags, 2 * n_draw)
-        Positives in the left half and negatives in the right, each sorted.
-    """
-    halves = [
-        np.sort(rows[rng.integers(len(rows), size=(n_bags, n_draw))], axis=1)
-        for rows in (positives, negatives)
-    ]
-    return np.hstack(halves).astype(np.int64, copy=False)
-
-
-@dataclass(frozen=True)
-class _ChildFit:
-    n_positives: int
-    bag_positives: int = 0
-    penalty: float = np.nan
-    parents: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int32))
-    weights: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
-    selection_rates: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
-    intercept: float = 0.0
-    violation: float = np.nan
-
-
-def fit_predictors(
-    inputs: InputRows,
-    labels: Codes,
-    children: np.ndarray,
-    config: PredictorConfig,
-    *,
-    entropy: tuple[int, ...],
-    on_child: Callable[[int], None] | None = None,
-) -> Predictors:
-    """Fit a predictor for each of some concepts (paper, Figure 1).
-
-    What a child gets depends on its index, the entropy and the data alone: not on the children
-    fitted with it, nor on their order.
-
-    Parameters
-    ----------
-    inputs : InputRows
-        The layer before, training images only. Inputs other than `SparseInputs` are asked for the
-        rows of each child's bags, and with ``final_rows="all"`` for all rows, child by child.
-    labels : Codes
-        The layer of the children, the same images.
-    children : ndarray of int, shape (n_children,)
-        Atoms of `labels`.
-    config : PredictorConfig
-    entropy : tuple of int
-        Seed of the bags, at least 0 each, such as the seed of the study and the layer.
-    on_child : callable, optional
-        Called with each child once it is done.
-
-    Returns
-    -------
-    Predictors
-        Not yet calibrated.
-
-    Raises
-    ------
-    DataError
-        If inputs and labels differ in length, or a child is not an atom.
-    """
-    _check_lengths(inputs, labels)
-    children = np.asarray(children, dtype=np.int32)
-    unknown = children[(children < 0) | (children >= labels.n_atoms)]
-    if len(unknown):
-        raise DataError(f"There is no concept {unknown[0]} among {labels.n_atoms}.")
-    fits = []
-    for child in children.tolist():
-        rng = np.random.default_rng(np.random.SeedSequence((*entropy, child)))
-        fits.append(_fit_child(inputs, labels.positives(child), config, rng))
-        if on_child is not None:
-            on_child(child)
-    return _collect(children, fits, labels.n_samples)
-
-
-def _check_lengths(inputs: InputRows, labels: Codes) -> None:
+def check_lengths(inputs: InputRows, labels: Codes) -> None:
+    """Refuse inputs and labels of different numbers of images."""
     if inputs.n_samples != labels.n_samples:
         raise DataError(
             f"There are inputs of {inputs.n_samples} images and labels of {labels.n_samples}: "
             "give both for the same images."
         )
-
-
-def _fit_child(
-    inputs: InputRows, positives: np.ndarray, config: PredictorConfig, rng: np.random.Generator
-) -> _ChildFit:
-    n_positives, n_negatives = len(positives), inputs.n_samples - len(positives)
-    if n_positives < config.min_positives or n_negatives == 0:
-        return _ChildFit(n_positives)
-    positive = np.zeros(inputs.n_samples, dtype=np.bool_)
-    positive[positives] = True
-    n_draw = n_positives if config.bag_cap is None else min(n_positives, config.bag_cap)
-    bags = draw_bags(positives, np.flatnonzero(~positive), n_draw, config.n_bags + 1, rng)
-    penalty = config.penalty * (n_draw if config.penalty_unit == "per-positive" else 1)
-    settings = Settings(float(penalty), TOLERANCE, MAX_ITER)
-
-    X, rows = _bag_rows(inputs, bags)
-    every = np.ones(inputs.n_features, dtype=np.bool_)
-    bag_weights, _, violations = fit_bags(X, rows[:-1], n_draw, every, settings)
-    n_used = np.count_nonzero(bag_weights, axis=0)
-    # The small number keeps 16 of 20 from exceeding 0.8 by rounding.
-    kept = n_used > config.keep_share * config.n_bags + 1e-9
-    if config.final_rows == "bag":
-        final, intercepts, last = fit_bags(X, rows[-1:], n_draw, kept, settings)
-        weights, intercept, violation = final[0], intercepts[0], last[0]
-    else:
-        share = np.where(positive, n_draw / n_positives, n_draw / n_negatives)
-        weights = np.zeros(inputs.n_features)
-        intercept, _, violation, _ = fit_rows(
-            _columns(inputs, kept), np.arange(inputs.n_samples), positive, share, kept, settings,
-            weights, 0.0,
-        )  # fmt: skip
-    parents = np.flatnonzero(weights.astype(np.float32))
-    return _ChildFit(
-        n_positives=n_positives,
-        bag_positives=n_draw,
-        penalty=penalty,
-        parents=parents,
-        weights=weights[parents],
-        selection_rates=n_used[parents] / config.n_bags,
-        intercept=intercept,
-        violation=max(violation, violations.max()),
-    )
-
-
-def _bag_rows(inputs: InputRows, bags: np.ndarray) -> tuple[SparseRows, np.ndarray]:
-    """Return sparse rows that hold those of the bags, and the bags as places among them."""
-    if isinstance(inputs, SparseInputs):
-        return inputs.arrays, bags
-    rows, places = np.unique(bags, return_inverse=True)
-    return sparse_rows(inputs.rows(rows)), places.reshape(bags.shape).astype(np.int64)
-
-
-def _columns(inputs: InputRows, kept: np.ndarray) -> SparseRows:
-    """Return all rows; of dense inputs only the kept columns, to hold fewer of them."""
-    if isinstance(inputs, SparseInputs):
-        return inputs.arrays
-    only = sparse.diags_array(kept.astype(np.float64), format="csr")
-    chunks = np.split(np.arange(inputs.n_samples), range(_CHUNK, inputs.n_samples, _CHUNK))
-    return sparse_rows(sparse.vstack([inputs.rows(rows) @ only for rows in chunks], format="csr"))
-
-
-def _collect(children: np.ndarray, fits: list[_ChildFit], n_samples: int) -> Predictors:
-    def column(name: str, dtype: type) -> np.ndarray:
-        return np.array([getattr(fit, name) for fit in fits], dtype=dtype)
-
-    def entries(name: str, dtype: type) -> np.ndarray:
-        parts = [getattr(fit, name) for fit in fits]
-        return np.concatenate([np.empty(0), *parts]).astype(dtype)
-
-    violation = column("violation", np.float64)
-    unknown = np.full(len(fits), np.nan, dtype=np.float32)
-    return Predictors(
-        children=children,
-        offsets=np.cumsum([0, *(len(fit.parents) for fit in fits)], dtype=np.int64),
-        parents=entries("parents", np.int32),
-        weights=entries("weights", np.float32),
-        selection_rates=entries("selection_rates", np.float32),
-        intercept=column("intercept", np.float32),
-        fitted=column("bag_positives", np.int32) > 0,
-        n_positives=column("n_positives", np.int32),
-        prevalence=column("n_positives", np.float32) / np.float32(n_samples),
-        bag_positives=column("bag_positives", np.int32),
-        penalty=column("penalty", np.float32),
-        violation=violation.astype(np.float32),
-        converged=np.isnan(violation) | (violation <= TOLERANCE),
-        slope=unknown,
-        offset=unknown.copy(),
-        threshold=unknown.copy(),
-    )
 
 
 def calibrate(
@@ -470,7 +309,7 @@ def calibrate(
     """
     if rule not in ("matched", "half"):
         raise ConfigError(f"The threshold rule is {rule!r}. Allowed: matched, half.")
-    _check_lengths(inputs_tune, labels_tune)
+    check_lengths(inputs_tune, labels_tune)
     n_samples = labels_tune.n_samples
     if n_samples == 0:
         raise DataError("There are no tune images to calibrate on. Use a larger image set.")

@@ -8,6 +8,7 @@ normalise. A description with a step that is unknown here is refused, never half
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -192,6 +193,13 @@ class Preprocessing:
                 pixels[index, channel] = self.value_tables[channel, levels[:, :, channel]]
         return pixels
 
+    def fingerprint(self) -> str:
+        """Return a sha256, in hexadecimal, of what is done to a picture, however it is written."""
+        steps = (self.resize, int(self.resample), self.crop, self.image_size)
+        digest = hashlib.sha256(repr(steps).encode())
+        digest.update(np.ascontiguousarray(self.value_tables, dtype="<f4").tobytes())
+        return digest.hexdigest()
+
     def _reshaped(self, image: Image.Image) -> Image.Image:
         if self.resize is not None:
             height, width = _resized(image.height, image.width, self.resize)
@@ -211,7 +219,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
             continue
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{file} is not readable JSON: {error}.") from error
         if name == _COMBINED_NAME and isinstance(content, dict):
             content = content.get(_COMBINED_KEY)

@@ -11,7 +11,8 @@ and W, b, D minimise the mean of ‖x - x̂‖² (Makhzani and Frey 2014; Gao et
 "Scaling and evaluating sparse autoencoders"). The selection bias only decides who is selected,
 never how large a coefficient is; it rises for atoms that are used too rarely and falls for the
 others, the balancing without an auxiliary loss of Wang et al. 2024 for mixtures of experts.
-Without it a good part of the atoms ends up too rare to be predicted as concepts.
+Without it a good part of the atoms ends up too rare to be predicted as concepts, or dead; with it
+neither an auxiliary loss on dead atoms nor restarting them gained anything on real tokens.
 
 With some thousand images the plain objective is overfitted: on 7,000 class tokens of a ViT's
 tenth layer it explained .67 of the variance in training and .60 outside, and whether a concept is
@@ -32,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from cgraph.dictionary import topk_codes
 from cgraph.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -43,56 +45,14 @@ Record = dict[str, float]
 _ROWS_AT_ONCE = 8192
 # Weight of the newest batch in the running error and the running usage of atoms.
 _MEMORY = 0.02
+# Change of a selection bias in one step, in units of the root mean squared norm of X.
+_SELECTION_STEP = 1e-3
 # Selection biases stand still in the last part of the training, so that weights settle to them.
 _BIAS_FROZEN_FROM = 0.9
-# Revived atoms need the rest of the training to find their place.
-_REVIVE_UNTIL = 0.8
+# An atom that no sample of this many batches in a row used counts as dead.
+_DEAD_AFTER = 100
 # Steps that raise the learning rate from zero.
 _WARMUP_STEPS = 50
-
-
-def topk_codes(
-    pre: NDArray[np.float32], selection_bias: NDArray[np.float32], max_nnz: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Choose the active atoms of every sample from its pre-activations.
-
-    Parameters
-    ----------
-    pre : ndarray of shape (n_samples, n_atoms)
-        Pre-activations, in the units of the tokens.
-    selection_bias : ndarray of shape (n_atoms,)
-        Added to positive pre-activations before they compete, in the units of `pre`.
-    max_nnz : int
-        Largest number of active atoms of one sample; at most `n_atoms`.
-
-    Returns
-    -------
-    indices : int32 ndarray of shape (n_samples, max_nnz)
-        Active atoms of each sample in ascending order; unused places at the end hold -1.
-    coefficients : float32 ndarray of shape (n_samples, max_nnz)
-        Their pre-activations, all positive; 0 in unused places.
-
-    Raises
-    ------
-    ConfigError
-        If `max_nnz` is below 1 or above the number of atoms.
-    """
-    n_atoms = pre.shape[1]
-    if not 1 <= max_nnz <= n_atoms:
-        raise ConfigError(
-            f"max_nnz is {max_nnz}, but it must lie between 1 and the number of atoms, {n_atoms}."
-        )
-    scores = np.where(pre > 0, pre + selection_bias, -np.inf)
-    chosen = np.argpartition(scores, n_atoms - max_nnz, axis=1)[:, n_atoms - max_nnz :]
-    active = np.take_along_axis(pre, chosen, axis=1) > 0
-    # Inactive places sort behind every atom.
-    indices = np.sort(np.where(active, chosen, n_atoms), axis=1)
-    active = indices < n_atoms
-    coefficients = np.take_along_axis(pre, np.where(active, indices, 0), axis=1)
-    return (
-        np.where(active, indices, -1).astype(np.int32),
-        np.where(active, coefficients, 0).astype(np.float32),
-    )
 
 
 class TopKSAE(TransformerMixin, BaseEstimator):
@@ -125,12 +85,6 @@ class TopKSAE(TransformerMixin, BaseEstimator):
     usage_target : float
         Wanted usage of the rarest atom, as a share of the mean usage `max_nnz / n_components`.
         0 turns the selection bias off.
-    usage_rate : float
-        Change of a selection bias in one step, in units of the root mean squared norm of X.
-    dead_after : int
-        An atom that no sample of this many batches in a row used counts as dead. In the first
-        part of the training, dead atoms start again as the residuals of badly explained samples
-        (Bricken et al. 2023, "Towards monosemanticity").
     record_every : int
         Steps between two entries of `history_`.
     random_state : int
@@ -147,10 +101,10 @@ class TopKSAE(TransformerMixin, BaseEstimator):
     selection_bias_ : float32 ndarray of shape (n_components,)
         At least 0, in the units of X.
     history_ : list of dict
-        One entry every `record_every` steps: `step`, `loss` (mean squared error of the batch
-        relative to the mean squared norm, without the auxiliary loss), `explained_variance` (of
-        the batch), `explained_variance_tune` (if X_tune is given), `dead` and `rare` (numbers of
-        atoms; rare ones are used less than `usage_target` asks).
+        One entry every `record_every` steps: `step`; `loss`, the squared error of the batch over
+        the mean squared norm of X, and `explained_variance` of the batch, both under input noise;
+        `explained_variance_tune`, without noise, if X_tune is given; `dead` and `rare`, numbers
+        of atoms (rare ones are used less than `usage_target` asks).
     n_steps_ : int
         Steps made.
     stopped_because_ : str
@@ -158,15 +112,6 @@ class TopKSAE(TransformerMixin, BaseEstimator):
     n_features_in_ : int
         Number of features of X.
     """
-
-    components_: NDArray[np.float32]
-    encoder_weight_: NDArray[np.float32]
-    encoder_bias_: NDArray[np.float32]
-    selection_bias_: NDArray[np.float32]
-    history_: list[Record]
-    n_steps_: int
-    stopped_because_: str
-    n_features_in_: int
 
     def __init__(
         self,
@@ -176,11 +121,9 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         max_steps: int = 2000,
         batch_size: int = 512,
         learning_rate: float = 3e-3,
-        encoder_penalty: float = 0.2,
+        encoder_penalty: float = 0.3,
         input_noise: float = 1.0,
         usage_target: float = 0.5,
-        usage_rate: float = 1e-3,
-        dead_after: int = 100,
         record_every: int = 100,
         random_state: int = 0,
     ) -> None:
@@ -192,8 +135,6 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         self.encoder_penalty = encoder_penalty
         self.input_noise = input_noise
         self.usage_target = usage_target
-        self.usage_rate = usage_rate
-        self.dead_after = dead_after
         self.record_every = record_every
         self.random_state = random_state
 
@@ -251,7 +192,7 @@ class TopKSAE(TransformerMixin, BaseEstimator):
                 f"Only {len(usable)} of {len(X)} samples of X differ from the mean, for "
                 f"{self.n_components} atoms. Ask for fewer atoms, or check how X was made."
             )
-        # Scaled to mean squared norm 1, one learning rate and one usage_rate serve every layer.
+        # Scaled to mean squared norm 1, the same settings serve every layer.
         scale = float(np.sqrt(np.mean(np.square(X, dtype=np.float64)) * X.shape[1]))
         weights, self.history_ = _train(self, X, usable, scale, X_tune, on_step)
         self.components_ = weights.atoms.numpy()
@@ -294,22 +235,6 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         ]
         return sp.vstack(blocks, format="csr")
 
-    def inverse_transform(self, codes: sp.spmatrix | NDArray[np.float32]) -> NDArray[np.float32]:
-        """Decode: codes times atoms.
-
-        Parameters
-        ----------
-        codes : sparse matrix or ndarray of shape (n_samples, n_components)
-            As given by `transform`.
-
-        Returns
-        -------
-        float32 ndarray of shape (n_samples, n_features)
-            The prepared vectors that the codes stand for.
-        """
-        check_is_fitted(self)
-        return np.asarray(codes @ self.components_, dtype=np.float32)
-
     def _encode(self, X: NDArray[np.float32]) -> sp.csr_matrix:
         pre = X @ self.encoder_weight_.T + self.encoder_bias_
         indices, coefficients = topk_codes(pre, self.selection_bias_, self.max_nnz)
@@ -320,14 +245,7 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         )
 
     def _check_settings(self) -> None:
-        for name in (
-            "n_components",
-            "max_nnz",
-            "max_steps",
-            "batch_size",
-            "dead_after",
-            "record_every",
-        ):
+        for name in ("n_components", "max_nnz", "max_steps", "batch_size", "record_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.max_nnz > self.n_components:
@@ -342,7 +260,7 @@ class TopKSAE(TransformerMixin, BaseEstimator):
                 f"usage_target is {self.usage_target}; it must be at least 0 and below 1, a share "
                 f"of the mean usage of the atoms."
             )
-        for name in ("encoder_penalty", "input_noise", "usage_rate"):
+        for name in ("encoder_penalty", "input_noise"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
 
@@ -393,10 +311,9 @@ def _explained_variance(X: torch.Tensor, weights: _Weights, max_nnz: int) -> flo
     return 1 - float(residual.square().sum() / X.square().sum())
 
 
-def _learning_rate(peak: float, step: int, max_steps: int) -> float:
+def _learning_rate_factor(step: int, max_steps: int) -> float:
     """Warm up, hold over the first half, then fall linearly to a fiftieth."""
-    warmup = min(1.0, (step + 1) / _WARMUP_STEPS)
-    return peak * warmup * min(1.0, max(0.02, 2 * (1 - step / max_steps)))
+    return min(1.0, (step + 1) / _WARMUP_STEPS) * min(1.0, max(0.02, 2 * (1 - step / max_steps)))
 
 
 def _train(
@@ -431,9 +348,8 @@ def _train(
     history: list[Record] = []
     for step in range(settings.max_steps):
         progress = step / settings.max_steps
-        optimizer.param_groups[0]["lr"] = _learning_rate(
-            settings.learning_rate, step, settings.max_steps
-        )
+        decay = _learning_rate_factor(step, settings.max_steps)
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * decay
         rows = torch.randint(len(data), (settings.batch_size,), generator=generator)
         batch = data[rows]
         noise_scale = settings.input_noise * (running_error / batch.shape[1]) ** 0.5
@@ -445,7 +361,7 @@ def _train(
 
         counts = torch.bincount(chosen[coefficients.detach() > 0], minlength=n_components)
         idle = torch.where(counts > 0, 0, idle + 1)
-        dead = idle > settings.dead_after
+        dead = idle > _DEAD_AFTER
         exposure = (usage / mean_usage).clamp(max=1)
         penalty = (exposure * encoder.square().sum(1)).mean()
         loss = error + settings.encoder_penalty * running_error * penalty
@@ -457,17 +373,9 @@ def _train(
             atoms.copy_(torch.nn.functional.normalize(atoms))
             running_error += _MEMORY * (float(error) - running_error)
             usage.lerp_(counts / settings.batch_size, _MEMORY)
-            if progress < _REVIVE_UNTIL and (step + 1) % settings.dead_after == 0:
-                revived, directions = _restarts(dead, residual, generator)
-                encoder[revived] = atoms[revived] = directions
-                bias[revived] = selection[revived] = idle[revived] = 0
-                usage[revived] = mean_usage
-                for parameter in parameters:
-                    for moment in ("exp_avg", "exp_avg_sq"):
-                        optimizer.state[parameter][moment][revived] = 0
             rare = usage < settings.usage_target * mean_usage
             if settings.usage_target and progress < _BIAS_FROZEN_FROM:
-                selection += settings.usage_rate * torch.where(rare, 1.0, -1.0)
+                selection += _SELECTION_STEP * torch.where(rare, 1.0, -1.0)
                 selection.clamp_(min=0)
             if (step + 1) % settings.record_every == 0 or step + 1 == settings.max_steps:
                 weights = _Weights(encoder, atoms, bias, selection)
@@ -484,16 +392,3 @@ def _train(
                 if on_step is not None:
                     on_step(dict(record))
     return _Weights(encoder.detach(), atoms.detach(), bias.detach(), selection), history
-
-
-def _restarts(
-    dead: torch.Tensor, residual: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw a residual for each dead atom, in proportion to its square, as its new direction."""
-    squares = residual.square().sum(1)
-    n_restarts = min(int(dead.sum()), int((squares > 0).sum()))
-    revived = dead.nonzero()[:n_restarts, 0]
-    if n_restarts == 0:
-        return revived, residual[:0]
-    samples = squares.multinomial(n_restarts, generator=generator)
-    return revived, residual[samples] / squares[samples, None].sqrt()

@@ -23,8 +23,9 @@ import pyarrow as pa
 from cgraph.codes import Codes
 from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig
 from cgraph.dictionary import Dictionary, Preparation, layer_prefix
-from cgraph.errors import DataError, ImageError
+from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
+from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, evaluation_file, tokens_file
 from cgraph.store import (
     codes_from_table,
     codes_to_table,
@@ -35,7 +36,6 @@ from cgraph.store import (
     write_table,
     write_tensors,
 )
-from cgraph.study import DICTIONARIES, IMAGES, codes_file, evaluation_file, tokens_file
 from cgraph.vit import VisionModel
 
 WORK = ".building"
@@ -54,6 +54,10 @@ class Job:
     n_layers : int
     n_parts : int
         Parts into which the sampled images are cut.
+    model_fingerprint, listing : str
+        Of the model and of the image set at the start of the build.
+    input_scales : tuple of float
+        What the inputs from each layer but the last are divided by, once they are measured.
     """
 
     folder: Path
@@ -62,6 +66,9 @@ class Job:
     config: BuildConfig
     n_layers: int
     n_parts: int
+    model_fingerprint: str
+    listing: str
+    input_scales: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,42 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+# The fingerprints are part of the key, so that a folder that changed is read again.
 @lru_cache(maxsize=1)
-def _model(folder: Path) -> VisionModel:
-    return VisionModel.load(folder)
+def _model(folder: Path, fingerprint: str) -> VisionModel:
+    model = VisionModel.load(folder)
+    if model.fingerprint != fingerprint:
+        raise ModelError(
+            f"The model in {folder} was changed while the study was built. Put the former one "
+            "back and run the same command again: finished work is kept."
+        )
+    return model
 
 
 @lru_cache(maxsize=1)
-def _images(path: Path) -> ImageSet:
-    return open_images(path)
+def _images(path: Path, listing: str) -> ImageSet:
+    return open_same_images(path, listing)
+
+
+def open_same_images(path: Path, listing: str) -> ImageSet:
+    """Open the set of images that the build was started with.
+
+    Raises
+    ------
+    ImageError
+        If images were added, removed, renamed or resized, or are gone.
+    """
+    try:
+        image_set = open_images(path)
+        reason = "" if image_set.listing_fingerprint() == listing else "other names or sizes"
+    except ImageError as error:
+        reason = str(error)
+    if reason:
+        raise ImageError(
+            f"The images in {path} were changed while the study was built ({reason}). Put the "
+            "former ones back and run the same command again: finished work is kept."
+        )
+    return image_set
 
 
 def image_part(part: int) -> str:
@@ -94,9 +129,9 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     forward pass depends on their place in the sample alone.
     """
     config = job.config
-    image_set = _images(job.images)
+    image_set = _images(job.images, job.listing)
     sampled = sample_rows(len(image_set), config.max_images, config.seed)
-    model = _model(job.model)
+    model = _model(job.model, job.model_fingerprint)
     records, hashes, thumbnails, tokens, skipped = [], [], [], [], []
     first = part * config.part_size
     for start in range(first, min(first + config.part_size, len(sampled)), config.batch_size):
@@ -223,13 +258,19 @@ def split_of(job: Job) -> np.ndarray:
 
 def tokens_of(job: Job, layer: int, rows: np.ndarray) -> np.ndarray:
     """Return the class tokens of some rows (rising) at a layer, shape ``(n, d_model)``."""
-    taken, first = [], 0
+    first, filled = 0, 0
+    taken = np.empty((len(rows), 0), dtype=np.float32)
     for part in range(job.n_parts):
         tokens = read_array(job.folder / tokens_file(layer, part))
-        own = rows[(rows >= first) & (rows < first + len(tokens))] - first
-        taken.append(tokens[own])
-        first += len(tokens)
-    return np.concatenate(taken)
+        if part == 0:
+            taken = np.empty((len(rows), tokens.shape[1]), dtype=np.float32)
+        # Rows rise, so those of a part lie together.
+        start, stop = np.searchsorted(rows, [first, first + len(tokens)])
+        taken[start:stop] = tokens[rows[start:stop] - first]
+        first, filled = first + len(tokens), filled + stop - start
+    if filled != len(rows):
+        raise IndexError(f"rows up to {rows[-1]} of {first} tokens")
+    return taken
 
 
 def codes_of(job: Job, layer: int) -> Codes:
@@ -256,9 +297,15 @@ def learn_dictionary(job: Job, layer: int) -> Outcome:
     train = tokens_of(job, layer, np.flatnonzero(split == TRAIN))
     tune = tokens_of(job, layer, np.flatnonzero(split == TUNE))
     config = job.config.dictionary
+    n_atoms = config.n_atoms or 4 * train.shape[1]
+    if n_atoms > len(train):
+        raise DataError(
+            f"n_atoms is {n_atoms}, and only {len(train)} images are left for training: a "
+            "dictionary needs at least one for each atom. Run the same command with a lower "
+            "--n-atoms: finished work is kept."
+        )
     seed = int(np.random.SeedSequence([job.config.seed, layer]).generate_state(1)[0])
     preparation = Preparation.fit(train, center=config.center, whiten=config.whiten)
-    n_atoms = config.n_atoms or 4 * train.shape[1]
     dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)
     write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
     return Outcome((_work_dictionary(layer),), {"layer": layer, **facts})

@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,23 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError, ValueError):
+            temporary.unlink()
+        if not isinstance(error, OSError | ValueError):
+            raise
+        reason = getattr(error, "strerror", None) or error
         raise StudyError(
-            f"{path} could not be written ({error.strerror or error}). Free some space or choose "
+            f"{path} could not be written ({reason}). Free some space or choose "
             "a folder you may write to, then run the same command again: finished work is kept."
         ) from None
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what writers that were killed left of unfinished files, anywhere in a folder."""
+    for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -88,7 +99,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StudyError(f"{path} is missing.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StudyError(f"{path} cannot be read as JSON ({error}).") from None
 
 
@@ -110,7 +121,9 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
+            table = pa.ipc.open_file(source).read_all()
+        table.validate(full=True)
+        return table
     except FileNotFoundError:
         raise StudyError(f"{path} is missing.") from None
     except (OSError, pa.ArrowException) as error:
@@ -196,11 +209,19 @@ def codes_from_table(table: pa.Table, path: Path) -> Codes:
             rows = rows.chunk(0)
         offsets = rows.offsets.to_numpy().astype(np.int64)
         indices = rows.values.field("index").to_numpy().astype(np.int32)
-        coefficients = rows.values.field("coefficient").to_numpy()
+        coefficients = rows.values.field("coefficient").to_numpy().astype(np.float32, copy=False)
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         raise StudyError(f"{path} does not hold codes ({error}).") from None
+    if rows.null_count or rows.values.null_count or offsets[0] != 0 or offsets[-1] != len(indices):
+        raise StudyError(f"{path} does not hold codes (its rows are not complete).")
     if len(indices) and (indices.max() >= n_atoms or indices.min() < 0):
         raise StudyError(f"{path} names concept {indices.max()}; the layer has {n_atoms}.")
+    starts = np.zeros(len(indices) + 1, dtype=bool)
+    starts[offsets] = True
+    if (np.diff(indices) <= 0)[~starts[1:-1]].any():
+        raise StudyError(f"{path} does not hold codes (concepts do not rise within a row).")
+    if not (np.isfinite(coefficients) & (coefficients != 0)).all():
+        raise StudyError(f"{path} does not hold codes (a coefficient is zero or not finite).")
     return Codes(offsets, indices, coefficients, n_atoms)
 
 

@@ -8,10 +8,12 @@ is specified in docs/study-format.md; `cgraph.pipeline` writes it.
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, field
+import math
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,165 +25,34 @@ from cgraph.config import TRAIN, BuildConfig
 from cgraph.dictionary import Dictionary
 from cgraph.errors import ConfigError, StudyError
 from cgraph.graph import ConceptGraph
+from cgraph.manifest import (
+    BUILD_RECORD,
+    CONCEPTS,
+    DICTIONARIES,
+    EDGES,
+    IMAGES,
+    MANIFEST,
+    SCHEMA,
+    STAGES,
+    Manifest,
+    codes_file,
+    evaluation_file,
+    rebuild_advice,
+)
 from cgraph.store import (
-    FileRecord,
     codes_from_table,
     file_record,
     read_json,
     read_table,
     read_tensors,
 )
-
-SCHEMA = 1
-"""Version of the layout on disk. A folder of another version is refused."""
-
-MANIFEST = "study.json"
-BUILD_RECORD = "build.json"
-PROGRESS = "progress.json"
-DICTIONARIES = "dictionary.safetensors"
-IMAGES = "images.arrow"
-CONCEPTS = "graph/concepts.arrow"
-EDGES = "graph/edges.arrow"
-
-STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation")
-"""Stages of a build, in the paper's order."""
-
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
-
-
-def slug(text: str) -> str:
-    """Return a study name made from a folder's name: small letters, digits and hyphens.
-
-    Raises
-    ------
-    ConfigError
-        If nothing is left of the text.
-    """
-    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].strip("-")
-    if not name:
-        raise ConfigError(
-            f"A study cannot be named after {text!r}: use letters, digits and hyphens."
-        )
-    return name
-
-
-def codes_file(layer: int, part: int) -> str:
-    """Return the place of one part of a layer's codes."""
-    return f"codes/layer-{layer:02d}/part-{part:05d}.arrow"
-
-
-def tokens_file(layer: int, part: int) -> str:
-    """Return the place of one part of a layer's class tokens."""
-    return f"tokens/layer-{layer:02d}/part-{part:05d}.npy"
-
-
-def evaluation_file(name: str) -> str:
-    """Return the place of a table of held-out figures."""
-    return f"evaluation/{name}.arrow"
-
-
-def rebuild_advice(folder: Path) -> str:
-    """Return the sentence that tells how to mend a folder."""
-    return f"Run `cgraph build --out {folder}` to make it again."
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What ``study.json`` says.
-
-    Attributes
-    ----------
-    name : str
-        The study's slug, used in links.
-    model, images : dict
-        Identity of the model and of the image set.
-    config : BuildConfig
-    versions : dict
-        Versions of the packages that can change a figure.
-    graph : dict
-        What the predictors take as inputs, and the scale of each layer's inputs.
-    stages : tuple of str
-        Finished stages.
-    files : dict of str to FileRecord
-        Every file of the study by its path, with forward slashes.
-    """
-
-    name: str
-    model: dict[str, Any]
-    images: dict[str, Any]
-    config: BuildConfig
-    versions: dict[str, str] = field(default_factory=dict)
-    graph: dict[str, Any] = field(default_factory=dict)
-    stages: tuple[str, ...] = ()
-    files: dict[str, FileRecord] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the manifest as plain JSON values."""
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "model": self.model,
-            "images": self.images,
-            "config": self.config.to_dict(),
-            "versions": self.versions,
-            "graph": self.graph,
-            "stages": list(self.stages),
-            "files": {path: vars(record) for path, record in self.files.items()},
-        }
-
-    @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """Read the manifest of a folder.
-
-        Raises
-        ------
-        StudyError
-            If there is none, it is damaged, or it has a schema this version does not know.
-        """
-        path = folder / MANIFEST
-        if not folder.is_dir():
-            raise StudyError(f"There is no folder {folder}. Check the path of the study.")
-        if not path.is_file():
-            raise StudyError(
-                f"{folder} is not a study: it has no {MANIFEST}. Give a folder that "
-                "`cgraph build` made."
-            )
-        values = read_json(path)
-        schema = values.get("schema") if isinstance(values, dict) else None
-        if schema != SCHEMA:
-            raise StudyError(
-                f"{path} has schema {schema!r}; this version of cgraph reads schema {SCHEMA}. "
-                "Use the version that wrote the study, or build the study again."
-            )
-        try:
-            if not _SLUG.fullmatch(values["name"]):
-                raise ValueError(f"the name {values['name']!r} is not a slug")
-            files = {
-                _inside(relative): FileRecord(**record)
-                for relative, record in values["files"].items()
-            }
-            return cls(
-                name=values["name"],
-                model=dict(values["model"]),
-                images=dict(values["images"]),
-                config=BuildConfig.from_dict(values["config"]),
-                versions=dict(values["versions"]),
-                graph=dict(values["graph"]),
-                stages=tuple(values["stages"]),
-                files=files,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StudyError(
-                f"{path} is damaged ({error}). Restore it from a copy or build the study again."
-            ) from None
-
-
-def _inside(relative: str) -> str:
-    """Refuse a path in a manifest that leads out of the study folder."""
-    path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or "\\" in relative:
-        raise ValueError(f"the path {relative!r} leads out of the study")
-    return relative
+from cgraph.study_checks import (
+    EVALUATION_SCHEMAS,
+    check_codes,
+    check_columns,
+    check_finished,
+    check_images,
+)
 
 
 class Study:
@@ -223,8 +94,15 @@ class Study:
         if missing_stages:
             raise StudyError(
                 f"The study in {folder} is not finished: {missing_stages[0]} is still to be done. "
-                f"Run `cgraph build --out {folder}` to go on where it stopped."
+                f"Run `cgraph build --out {shlex.quote(str(folder))}` to go on where it stopped."
             )
+        try:
+            check_finished(manifest.model, manifest.images, manifest.graph)
+        except (KeyError, ValueError) as error:
+            raise StudyError(
+                f"{folder / MANIFEST} is damaged ({error}). Restore it from a copy or build the "
+                "study again."
+            ) from None
         for relative, record in manifest.files.items():
             path = folder / relative
             if not path.is_file():
@@ -291,14 +169,38 @@ class Study:
     @cached_property
     def graph(self) -> ConceptGraph:
         """The concept graph: all concepts and edges."""
-        return ConceptGraph.from_tables(
-            read_table(self.file(CONCEPTS)), read_table(self.file(EDGES))
-        )
+        with self._naming("graph"):
+            graph = ConceptGraph.from_tables(
+                read_table(self.file(CONCEPTS)), read_table(self.file(EDGES))
+            )
+            if graph.n_layers != self.n_layers:
+                raise ValueError(f"it has {graph.n_layers} layers, the model {self.n_layers}")
+        return graph
+
+    @contextmanager
+    def _naming(self, relative: str) -> Iterator[None]:
+        """Say of which file it is that its content does not fit the study."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError) as error:
+            raise StudyError(
+                f"{self.path / relative} does not fit the rest of the study: {error}. Build the "
+                "study again."
+            ) from None
 
     @cached_property
     def _dictionaries(self) -> list[Dictionary]:
         tensors = read_tensors(self.file(DICTIONARIES))
-        return [Dictionary.of_layer(tensors, layer) for layer in range(1, self.n_layers + 1)]
+        found = []
+        for layer in range(1, self.n_layers + 1):
+            dictionary = Dictionary.of_layer(tensors, layer)
+            with self._naming(DICTIONARIES):
+                sizes = dictionary.n_atoms, dictionary.d_model
+                wanted = self.graph.n_concepts(layer), self.d_model
+                if sizes != wanted:
+                    raise ValueError(f"layer {layer} has {sizes} atoms and numbers, not {wanted}")
+            found.append(dictionary)
+        return found
 
     def dictionary(self, layer: int) -> Dictionary:
         """Return the dictionary of a layer, 1 … n_layers."""
@@ -311,6 +213,8 @@ class Study:
             for part in range(int(self.manifest.images["n_parts"])):
                 path = self.file(codes_file(layer, part))
                 parts.append(codes_from_table(read_table(path), path))
+            with self._naming(f"codes/layer-{layer:02d}"):
+                check_codes(parts, len(self.image_ids), self.graph.n_concepts(layer))
             self._codes[layer] = Codes.concatenate(parts)
         return self._codes[layer]
 
@@ -321,7 +225,10 @@ class Study:
 
     @cached_property
     def _images(self) -> pa.Table:
-        return read_table(self.file(IMAGES))
+        table = read_table(self.file(IMAGES))
+        with self._naming(IMAGES):
+            check_images(table, self.manifest.images["n"])
+        return table
 
     @cached_property
     def image_ids(self) -> list[str]:
@@ -355,7 +262,11 @@ class Study:
 
     def attributes(self, row: int) -> dict[str, Any]:
         """Return what the image set says of one image, such as its label."""
-        return json.loads(self._images.column("attributes")[row].as_py())
+        with self._naming(IMAGES):
+            values = json.loads(self._images.column("attributes")[row].as_py())
+            if not isinstance(values, dict):
+                raise ValueError(f"the attributes of row {row} are {values!r}")
+        return values
 
     def thumbnail(self, row: int) -> bytes:
         """Return a small JPEG of one image."""
@@ -387,11 +298,20 @@ class Study:
 
     def evaluation(self, name: str) -> pa.Table:
         """Return a table of held-out figures: ``pairs``, ``concepts`` or ``layers``."""
-        return read_table(self.file(evaluation_file(name)))
+        table = read_table(self.file(evaluation_file(name)))
+        if name in EVALUATION_SCHEMAS:
+            with self._naming(evaluation_file(name)):
+                check_columns(table, EVALUATION_SCHEMAS[name])
+        return table
 
     def info(self) -> dict[str, Any]:
         """Return the study's description and held-out figures as plain JSON values."""
-        build = self.path / BUILD_RECORD
+        try:
+            build = read_json(self.path / BUILD_RECORD)
+        except StudyError:
+            # It tells how the study was made, and no study depends on it.
+            build = {}
+        stages = build.get("stages") if isinstance(build, dict) else None
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -402,13 +322,16 @@ class Study:
             "n_edges": self.graph.n_edges,
             "layers": _rows_without_nan(self.evaluation("layers")),
             "pairs": _rows_without_nan(self.evaluation("pairs")),
-            "build": read_json(build).get("stages") if build.is_file() else None,
+            "build": stages,
         }
 
 
 def _rows_without_nan(table: pa.Table) -> list[dict[str, Any]]:
     """Return rows in which a figure that could not be computed is None."""
     return [
-        {name: None if value != value else value for name, value in row.items()}
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
         for row in table.to_pylist()
     ]

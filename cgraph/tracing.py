@@ -7,14 +7,16 @@ dictionaries and the graph.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL.Image import Image
 
 from cgraph.errors import ModelError, StudyError
+from cgraph.manifest import BUILD_RECORD
 from cgraph.store import read_json
-from cgraph.study import BUILD_RECORD, Study
+from cgraph.study import Study
 from cgraph.trace import Trace, trace_codes
 from cgraph.vit import VisionModel
 
@@ -75,7 +77,8 @@ def trace_image(study: Study, model: VisionModel, image: Image, image_id: str) -
         codes.append(code.row(0))
         pre_activations.append(dictionary.pre_activations(token)[0])
         residual = float(np.sum((token - dictionary.decode(code)) ** 2))
-        explained.append(1 - residual / float(np.sum((token - dictionary.mean) ** 2)))
+        total = float(np.sum((token - dictionary.mean) ** 2))
+        explained.append(1 - residual / total if total > 0 else 0.0)
     return trace_codes(
         study.graph,
         codes,
@@ -102,9 +105,8 @@ def model_folder(study: Study) -> Path:
     candidates = [study.path / "model"]
     if os.environ.get(MODEL_VARIABLE):
         candidates.append(Path(os.environ[MODEL_VARIABLE]))
-    record = study.path / BUILD_RECORD
-    if record.is_file():
-        candidates.append(Path(read_json(record)["sources"]["model"]))
+    with suppress(StudyError, KeyError, TypeError):
+        candidates.append(Path(read_json(study.path / BUILD_RECORD)["sources"]["model"]))
     for folder in candidates:
         if folder.is_dir():
             return folder
@@ -129,5 +131,11 @@ def load_model(study: Study) -> VisionModel:
         raise ModelError(
             f"The weights in {folder} are not those that study {study.name!r} was built with. Set "
             f"{MODEL_VARIABLE} to the folder of {study.manifest.model['id']!r}."
+        )
+    prepared = study.manifest.model.get("preprocessing_sha256", model.preprocessing_hash)
+    if model.preprocessing_hash != prepared:
+        raise ModelError(
+            f"The model in {folder} has the weights that study {study.name!r} was built with, but "
+            "its preprocessor_config.json prepares images otherwise. Put the former one back."
         )
     return model

@@ -65,6 +65,8 @@ class VisionModel:
         Height and width of the preprocessed pixels.
     weights_hash
         sha256, in hexadecimal, of the weights file; of several files, of their names and hashes.
+    preprocessing_hash
+        sha256, in hexadecimal, of what is done to a picture before the network sees it.
     device
         Where the network runs.
     network
@@ -92,6 +94,7 @@ class VisionModel:
         self.d_model = d_model
         self.image_size = preprocessing.image_size
         self.weights_hash = weights_hash
+        self.preprocessing_hash = preprocessing.fingerprint()
         self.device = device
         self.network = network
         self.blocks = blocks
@@ -156,6 +159,11 @@ class VisionModel:
             hash_files(weights),
             target,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hashes of the weights and of the preprocessing: what tokens depend on."""
+        return f"{self.weights_hash} {self.preprocessing_hash}"
 
     def preprocess(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Prepare pictures as the model's folder says.

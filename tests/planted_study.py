@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,7 @@ from cgraph.config import HELD_OUT, TRAIN, TUNE, BuildConfig
 from cgraph.evaluation import FIGURE_SCHEMA, LAYER_SCHEMA, PAIR_SCHEMA
 from cgraph.graph_tables import CONCEPT_SCHEMA, EDGE_SCHEMA, N_TRAIN_IMAGES
 from cgraph.images import thumbnail
-from cgraph.store import (
-    codes_to_table,
-    file_record,
-    to_json,
-    write_bytes,
-    write_table,
-    write_tensors,
-)
-from cgraph.study import (
+from cgraph.manifest import (
     CONCEPTS,
     DICTIONARIES,
     EDGES,
@@ -37,6 +30,15 @@ from cgraph.study import (
     Manifest,
     codes_file,
     evaluation_file,
+)
+from cgraph.store import (
+    codes_to_table,
+    file_record,
+    read_table,
+    to_json,
+    write_bytes,
+    write_table,
+    write_tensors,
 )
 
 COLOURS = {
@@ -122,12 +124,31 @@ def seal(folder: Path, n_layers: int = 12) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
+    counts = Counter(read_table(folder / IMAGES).column("split").to_pylist())
     manifest = Manifest(
         name=folder.name,
-        model={"id": "planted", "n_layers": n_layers, "d_model": 4, "weights_sha256": "0" * 64},
-        images={"n_parts": 1, "n": N_IMAGES},
+        model={
+            "id": "planted",
+            "architecture": "none",
+            "family": "planted",
+            "n_layers": n_layers,
+            "d_model": 4,
+            "weights_sha256": "0" * 64,
+        },
+        images={
+            "id": "drawn",
+            "listing": "0" * 64,
+            "fingerprint": "0" * 64,
+            "n_listed": N_IMAGES,
+            "n_sampled": N_IMAGES,
+            "n_parts": 1,
+            "n": N_IMAGES,
+            "n_skipped": 0,
+            "n_duplicates": 0,
+            **{f"n_{part}".replace("-", "_"): counts[part] for part in (TRAIN, TUNE, HELD_OUT)},
+        },
         config=BuildConfig(),
-        graph={"inputs": "labels", "input_scales": None},
+        graph={"inputs": "labels", "input_scales": [1.0] * (n_layers - 1)},
         stages=STAGES,
         files=files,
     )

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -125,3 +126,32 @@ def test_ctrl_c_says_how_to_go_on(tiny_inputs, tmp_path):
     assert process.returncode == 130
     assert "Finished work is kept; run the same command again" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_output_in_another_encoding(encoding, tiny_study):
+    """Windows writes files in cp1252, which has no arrow."""
+    command = [sys.executable, "-m", "cgraph.cli", "info", tiny_study.path]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert ("3→4" if encoding == "utf-8" else "3?4").encode() in done.stdout
+
+
+def test_a_name_that_is_no_file_for_json(tiny_study, capsys):
+    code, _, err = run(capsys, "trace", "x.png", "--study", tiny_study.path, "--json", "")
+    assert code == 2
+    assert "--json is ''" in err
+
+
+def test_memory_that_runs_out_is_explained(tiny_inputs, tmp_path, capsys, monkeypatch):
+    from cgraph import pipeline
+
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "build_study", exhausted)
+    arguments = ["--model", tiny_inputs[0], "--images", tiny_inputs[1], "--out", tmp_path / "x"]
+    code, _, err = run(capsys, "build", *arguments)
+    assert code == 2
+    assert "memory ran out. Finished work is kept" in err

@@ -1,4 +1,5 @@
 import io
+import os
 import warnings
 import zlib
 from pathlib import Path
@@ -284,3 +285,11 @@ def test_thumbnails_keep_the_aspect_and_are_never_enlarged() -> None:
 
 def test_thumbnails_have_the_same_bytes_every_time() -> None:
     assert thumbnail(photo(), 32) == thumbnail(load_image(encoded(photo(), "BMP"), "b"), 32)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes have names on POSIX only")
+def test_devices_and_pipes_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (Path("/dev/zero"), tmp_path / "pipe.png"):
+        with pytest.raises(ImageError, match="is a device or a pipe"):
+            load_image(path, path.name)

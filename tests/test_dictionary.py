@@ -127,3 +127,33 @@ def test_an_uncentred_dictionary_subtracts_nothing():
     assert preparation.mean.dtype == np.float32
     with pytest.raises(dataclasses.FrozenInstanceError):
         preparation.mean = None
+
+
+def test_pre_activations_of_some_atoms(tiny_study):
+    dictionary = tiny_study.dictionary(2)
+    tokens = np.random.default_rng(0).normal(size=(9, dictionary.d_model)).astype(np.float32)
+    atoms = np.array([7, 2, 2])
+    some = dictionary.pre_activations(tokens, atoms=atoms)
+    np.testing.assert_allclose(some, dictionary.pre_activations(tokens)[:, atoms], atol=1e-5)
+
+
+def test_long_arrays_are_encoded_in_pieces(tiny_study, monkeypatch):
+    from cgraph import dictionary as module
+
+    dictionary = tiny_study.dictionary(2)
+    tokens = np.random.default_rng(0).normal(size=(50, dictionary.d_model)).astype(np.float32)
+    whole = dictionary.encode(tokens)
+    lengths = []
+    encode = type(dictionary.encoder).encode
+
+    def counted(self, centred, max_nnz):
+        lengths.append(len(centred))
+        return encode(self, centred, max_nnz)
+
+    monkeypatch.setattr(module, "_ROWS", 16)
+    monkeypatch.setattr(type(dictionary.encoder), "encode", counted)
+    pieces = dictionary.encode(tokens)
+    assert lengths == [16, 16, 16, 2]
+    np.testing.assert_array_equal(pieces.indices, whole.indices)
+    np.testing.assert_allclose(pieces.coefficients, whole.coefficients, atol=1e-5)
+    assert dictionary.encode(tokens[:0]).n_samples == 0

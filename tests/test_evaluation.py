@@ -38,8 +38,19 @@ class FixedPredictors:
     def decision(self, inputs):
         return self.scores
 
-    def predicted_labels(self, inputs):
+    def labels_of(self, scores):
+        assert scores is self.scores
         return self.called
+
+    def take(self, places):
+        lengths = np.diff(self.offsets)[places]
+        return FixedPredictors(
+            self.children[places],
+            np.concatenate([[0], np.cumsum(lengths)]),
+            self.fitted[places],
+            self.scores[:, places],
+            self.called[:, places],
+        )
 
 
 def to_codes(dense):
@@ -332,3 +343,54 @@ def test_layer_without_uses_or_images():
     assert found["nonzeros_mean"] is None
     json.dumps(found, allow_nan=False)
     assert summarise_layer(1, nobody, nobody, 0.5)["max_prevalence"] is None
+
+
+def test_concepts_are_measured_a_few_at_a_time(tiny_study, monkeypatch):
+    """Figures do not depend on the blocks, and no array holds all concepts of all images."""
+    from cgraph import evaluation
+    from cgraph.config import HELD_OUT, TRAIN
+    from cgraph.manifest import CONCEPTS, EDGES
+    from cgraph.predictor import SparseInputs
+    from cgraph.predictor_tables import predictors_of_layer
+    from cgraph.store import read_table
+
+    predictors = predictors_of_layer(
+        read_table(tiny_study.file(CONCEPTS)), read_table(tiny_study.file(EDGES)), 3
+    )
+    held_out, train = tiny_study.rows(HELD_OUT), tiny_study.rows(TRAIN)
+    left, right = tiny_study.codes(2), tiny_study.codes(3)
+    widths = []
+    inputs = SparseInputs(left.take(held_out), binary=True)
+    decide = type(predictors).decision
+
+    def decision(self, inputs):
+        widths.append(len(self.children))
+        return decide(self, inputs)
+
+    def measure():
+        return evaluation.evaluate_pair(
+            2,
+            predictors,
+            inputs,
+            right.take(held_out),
+            nearest=np.zeros(right.n_atoms, dtype=int),
+            nearest_cosine=np.zeros(right.n_atoms),
+            nearest_scores=lambda right: np.zeros((len(held_out), len(right))),
+            left_labels=left.take(held_out),
+            train_labels=right.take(train),
+            train_left_labels=left.take(train),
+        )
+
+    expected = measure()
+    monkeypatch.setattr(evaluation, "_CONCEPTS_AT_ONCE", 3)
+    monkeypatch.setattr(type(predictors), "decision", decision)
+    assert measure() == expected
+    assert max(widths) == 3
+    natural = expected["f1_natural"].to_numpy()
+    called = predictors.predicted_labels(inputs)
+    truth = right.take(held_out).dense_labels()
+    both = (called & truth).sum(axis=0)
+    fitted = predictors.fitted & ((called.sum(axis=0) + truth.sum(axis=0)) > 0)
+    np.testing.assert_allclose(
+        natural[fitted], (2 * both / (called.sum(axis=0) + truth.sum(axis=0)))[fitted]
+    )

@@ -13,11 +13,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from cgraph.config import BuildConfig
-from cgraph.errors import ImageError, StudyError
+from cgraph.errors import DataError, ImageError, StudyError
+from cgraph.manifest import STAGES
 from cgraph.pipeline import build_study, resume_study
 from cgraph.store import read_table
-from cgraph.study import STAGES, Study
+from cgraph.study import Study
 
 
 def contents(folder):
@@ -194,10 +194,10 @@ def test_unreadable_images_are_left_out_and_listed(tiny_inputs, tmp_path):
 
 def test_when_no_image_can_be_read(tiny_inputs, tmp_path):
     (tmp_path / "images").mkdir()
-    for number in range(3):
+    for number in range(30):
         (tmp_path / "images" / f"{number}.png").write_bytes(b"not a picture")
-    with pytest.raises(Exception, match=r"None of the 3 images could be read. The first:"):
-        build_study(tiny_inputs[0], tmp_path / "images", tmp_path / "s", BuildConfig(), workers=1)
+    with pytest.raises(DataError, match=r"None of the 30 images could be read. The first:"):
+        build_study(tiny_inputs[0], tmp_path / "images", tmp_path / "s", tiny.CONFIG, workers=1)
 
 
 def test_no_images(tiny_inputs, tmp_path):

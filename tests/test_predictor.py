@@ -12,16 +12,11 @@ from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from cgraph.bagging import draw_bags, fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import PredictorConfig
 from cgraph.errors import ConfigError, DataError
-from cgraph.predictor import (
-    Predictors,
-    SparseInputs,
-    calibrate,
-    draw_bags,
-    fit_predictors,
-)
+from cgraph.predictor import Predictors, SparseInputs, calibrate
 
 N_INPUTS, N_CHILDREN = 40, 6
 PARENTS = [(0, 1, 2), (3, 4), (5, 6, 7, 8), (9,), (10, 11, 12), (13, 14)]

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cgraph.dictionary import topk_codes
 from cgraph.errors import ConfigError, DataError
-from cgraph.sae import TopKSAE, topk_codes
+from cgraph.sae import TopKSAE
 
 torch = pytest.importorskip("torch")
 
@@ -104,7 +105,7 @@ class TestTopkCodes:
 class TestPlanted:
     def test_recovers_atoms_without_noise(self, clean):
         _, atoms, _, sae = clean
-        assert _share_recovered(sae.components_, atoms) >= 0.95
+        assert _share_recovered(sae.components_, atoms) >= 0.9
         assert sae.history_[-1]["explained_variance_tune"] > 0.9
 
     def test_recovers_atoms_with_noise(self):
@@ -160,7 +161,7 @@ class TestContract:
         """The figure of merit computed while training must come out of the folded arrays too."""
         X, _, _, sae = clean
         tune = X[3000:]
-        rest = tune - sae.inverse_transform(sae.transform(tune))
+        rest = tune - sae.transform(tune) @ sae.components_
         explained = 1 - np.square(rest).sum() / np.square(tune).sum()
         assert explained == pytest.approx(sae.history_[-1]["explained_variance_tune"], abs=1e-5)
 
@@ -238,7 +239,8 @@ class TestRefusals:
             ({"n_components": 5, "max_nnz": 2, "batch_size": 0}, "batch_size is 0"),
             ({"n_components": 5, "max_nnz": 2, "learning_rate": 0.0}, "learning_rate is 0.0"),
             ({"n_components": 5, "max_nnz": 2, "usage_target": 1.0}, "usage_target is 1.0"),
-            ({"n_components": 5, "max_nnz": 2, "usage_rate": -1.0}, "usage_rate is -1.0"),
+            ({"n_components": 5, "max_nnz": 2, "input_noise": -1.0}, "input_noise is -1.0"),
+            ({"n_components": 5, "max_nnz": 2, "encoder_penalty": -1.0}, "encoder_penalty is -1.0"),
         ],
     )
     def test_settings(self, settings_, message):

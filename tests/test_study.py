@@ -5,7 +5,8 @@ import pytest
 
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError, StudyError
-from cgraph.study import Manifest, Study, slug
+from cgraph.manifest import Manifest, slug
+from cgraph.study import Study
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cgraph.errors import StudyError
-from cgraph.study import MANIFEST, Manifest, Study
+from cgraph.manifest import MANIFEST, Manifest
+from cgraph.study import Study
 
 if TYPE_CHECKING:
     from cgraph.vit import VisionModel

@@ -1,0 +1,230 @@
+"""The start of a build: open the inputs, and refuse what cannot work before any time is spent.
+
+A folder that holds a study already is gone on with only if it was made from the same inputs and
+settings. What no stage has used yet may still be changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
+from cgraph.errors import ConfigError, ModelError, StudyError
+from cgraph.images import open_images, sample_rows
+from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
+from cgraph.receipts import receipts_folder
+from cgraph.stages import Job
+from cgraph.store import read_json, to_json, write_bytes
+from cgraph.vit import VisionModel
+
+_RECORDED_VERSIONS = (
+    "cgraph",
+    "numba",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "transformers",
+)
+
+_LATER_SETTINGS = ("preset", "keep_tokens", "dictionary.", "predictor.")
+"""How the names of settings start that the tokens and the split do not depend on."""
+
+
+def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tuple[Job, Manifest]:
+    """Open the inputs, and start the manifest or check that it speaks of the same inputs.
+
+    Parameters
+    ----------
+    model, images : Path
+        Folder of the model; folder or parquet file of images.
+    folder : Path
+        The study folder, which the caller has locked.
+    config : BuildConfig
+
+    Raises
+    ------
+    CgraphError
+        If an input cannot be used, the settings do not fit the inputs, or the folder holds
+        something else.
+    """
+    stranger = next((p for p in folder.iterdir() if not p.name.startswith(".")), None)
+    if stranger is not None and not (folder / MANIFEST).is_file():
+        raise StudyError(
+            f"{folder} holds {stranger.name} but no study. Choose a new folder for --out."
+        )
+    image_set = open_images(images)
+    rows = sample_rows(len(image_set), config.max_images, config.seed)
+    vision = VisionModel.load(model)
+    _check_fit(config, vision, len(rows))
+    manifest = Manifest(
+        name=slug(folder.name),
+        model={
+            "id": model.resolve().name,
+            "architecture": vision.architecture,
+            "family": vision.family,
+            "weights_sha256": vision.weights_hash,
+            "preprocessing_sha256": vision.preprocessing_hash,
+            "n_layers": vision.n_layers,
+            "d_model": vision.d_model,
+        },
+        images={
+            "id": images.resolve().name,
+            "listing": image_set.listing_fingerprint(),
+            "n_listed": len(image_set),
+            "n_sampled": len(rows),
+            "n_parts": -(-len(rows) // config.part_size),
+        },
+        config=config,
+        versions={name: version(name) for name in _RECORDED_VERSIONS},
+    )
+    if (folder / MANIFEST).is_file():
+        manifest = _same_study(Manifest.read(folder), manifest, folder)
+    else:
+        write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
+    sources = {"model": str(model.absolute()), "images": str(images.absolute())}
+    write_bytes(
+        folder / BUILD_RECORD, to_json({"sources": sources, "stages": read_log(folder)["stages"]})
+    )
+    job = Job(
+        folder,
+        model.absolute(),
+        images.absolute(),
+        config,
+        vision.n_layers,
+        int(manifest.images["n_parts"]),
+        vision.fingerprint,
+        manifest.images["listing"],
+    )
+    return job, manifest
+
+
+def read_log(folder: Path) -> dict[str, Any]:
+    """Return what ``build.json`` says, without what is damaged in it: no study depends on it."""
+    try:
+        values = read_json(folder / BUILD_RECORD)
+    except StudyError:
+        values = {}
+    values = values if isinstance(values, dict) else {}
+    sources, stages = values.get("sources"), values.get("stages")
+    return {
+        "sources": {
+            name: place
+            for name, place in (sources if isinstance(sources, dict) else {}).items()
+            if isinstance(place, str)
+        },
+        "stages": stages if isinstance(stages, list) else [],
+    }
+
+
+def read_sources(folder: Path) -> tuple[Path, Path]:
+    """Return where the model and the images lay when a study folder was last built.
+
+    Raises
+    ------
+    StudyError
+        If that is unknown, or nothing lies there any more.
+    """
+    sources = read_log(folder)["sources"]
+    advice = "Give --model and --images with their places and the settings of the first run."
+    if not {"model", "images"} <= sources.keys():
+        raise StudyError(
+            f"{folder / BUILD_RECORD} is missing or damaged, so it is unknown from which model "
+            f"and images the study was started. {advice}"
+        )
+    for name, place in sources.items():
+        if not Path(place).exists():
+            raise StudyError(
+                f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
+                f"{advice}"
+            )
+    return Path(sources["model"]), Path(sources["images"])
+
+
+def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:
+    """Refuse settings that the model or the number of images make impossible."""
+    dictionary = config.dictionary
+    if vision.n_layers < 2:
+        raise ModelError(
+            f"The model in {vision.path} has {vision.n_layers} layer: a concept graph joins the "
+            "concepts of adjacent layers and needs at least 2."
+        )
+    if dictionary.whiten > vision.d_model:
+        raise ConfigError(
+            f"whiten is {dictionary.whiten}, and a token of this model has {vision.d_model} "
+            "numbers: no more principal components can be kept. Lower whiten."
+        )
+    width = dictionary.whiten or vision.d_model
+    if dictionary.method == "ksvd" and dictionary.max_nnz > width:
+        raise ConfigError(
+            f"max_nnz is {dictionary.max_nnz}, and a prepared token has {width} numbers: a pursuit "
+            "finds no more active concepts than that. Lower max_nnz."
+        )
+    n_atoms = dictionary.n_atoms or 4 * vision.d_model
+    most = int(n_images * SPLIT_SHARES[TRAIN])
+    if n_atoms > most + 1:
+        raise ConfigError(
+            f"n_atoms is {n_atoms}, and {n_images} images leave only about {most} for training: a "
+            "dictionary needs at least one training image for each atom. Lower n_atoms or give "
+            "more images."
+        )
+
+
+def _same_study(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
+    """Return the manifest found, once it is sure that it was made from the same inputs."""
+    changes = _differences(found.config.to_dict(), wanted.config.to_dict())
+    may_change = "dictionary" not in found.stages and all(
+        name.startswith(_LATER_SETTINGS) for name, _, _ in changes
+    )
+    differences = [] if may_change else [f"{n} {a!r} there, {b!r} asked for" for n, a, b in changes]
+    for name in ("weights_sha256", "n_layers", "d_model"):
+        if found.model.get(name) != wanted.model[name]:
+            differences.append(
+                f"the model ({found.model.get('id')} there, {wanted.model['id']} here)"
+            )
+            break
+    else:
+        prepared = wanted.model["preprocessing_sha256"]
+        if found.model.get("preprocessing_sha256", prepared) != prepared:
+            differences.append(
+                "the model's preprocessor_config.json (it prepares images otherwise)"
+            )
+    if found.images.get("listing") != wanted.images["listing"]:
+        differences.append(
+            f"the images ({found.images.get('n_listed')} there, {wanted.images['n_listed']} here, "
+            "or other names or sizes)"
+        )
+    elif found.images.get("n_parts") != wanted.images["n_parts"] and not differences:
+        raise StudyError(
+            f"{folder / MANIFEST} is damaged: it speaks of {found.images.get('n_parts')} parts. "
+            "Restore it from a copy or build the study again."
+        )
+    if differences:
+        raise StudyError(
+            f"{folder} holds a study built from something else: {'; '.join(differences)}. Choose "
+            "another folder for --out, give the same inputs, or delete the folder."
+        )
+    if changes:
+        for stage in STAGES[STAGES.index("dictionary") :]:
+            shutil.rmtree(receipts_folder(folder, stage), ignore_errors=True)
+        found = dataclasses.replace(found, config=wanted.config)
+        write_bytes(folder / MANIFEST, to_json(found.to_dict()))
+    return found
+
+
+def _differences(
+    old: dict[str, Any], new: dict[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    found = []
+    for name in old:
+        if isinstance(old[name], dict):
+            found += _differences(old[name], new[name], f"{name}.")
+        elif old[name] != new[name]:
+            found.append((prefix + name, old[name], new[name]))
+    return found

@@ -1,0 +1,179 @@
+"""The manifest of a study folder, and the names of the files that it lists.
+
+The layout on disk is specified in docs/study-format.md.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cgraph.config import BuildConfig
+from cgraph.errors import ConfigError, StudyError
+from cgraph.store import (
+    FileRecord,
+    read_json,
+)
+from cgraph.study_checks import (
+    check_manifest,
+)
+
+SCHEMA = 1
+"""Version of the layout on disk. A folder of another version is refused."""
+
+MANIFEST = "study.json"
+BUILD_RECORD = "build.json"
+PROGRESS = "progress.json"
+DICTIONARIES = "dictionary.safetensors"
+IMAGES = "images.arrow"
+CONCEPTS = "graph/concepts.arrow"
+EDGES = "graph/edges.arrow"
+
+STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation")
+"""Stages of a build, in the paper's order."""
+
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+def slug(text: str) -> str:
+    """Return a study name made from a folder's name: small letters, digits and hyphens.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is left of the text.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].strip("-")
+    if not name:
+        raise ConfigError(
+            f"A study cannot be named after {text!r}: use letters, digits and hyphens."
+        )
+    return name
+
+
+def codes_file(layer: int, part: int) -> str:
+    """Return the place of one part of a layer's codes."""
+    return f"codes/layer-{layer:02d}/part-{part:05d}.arrow"
+
+
+def tokens_file(layer: int, part: int) -> str:
+    """Return the place of one part of a layer's class tokens."""
+    return f"tokens/layer-{layer:02d}/part-{part:05d}.npy"
+
+
+def evaluation_file(name: str) -> str:
+    """Return the place of a table of held-out figures."""
+    return f"evaluation/{name}.arrow"
+
+
+def rebuild_advice(folder: Path) -> str:
+    """Return the sentence that tells how to mend a folder."""
+    return f"Run `cgraph build --out {shlex.quote(str(folder))}` to make it again."
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``study.json`` says.
+
+    Attributes
+    ----------
+    name : str
+        The study's slug, used in links.
+    model, images : dict
+        Identity of the model and of the image set.
+    config : BuildConfig
+    versions : dict
+        Versions of the packages that can change a figure.
+    graph : dict
+        What the predictors take as inputs, and the scale of each layer's inputs.
+    stages : tuple of str
+        Finished stages.
+    files : dict of str to FileRecord
+        Every file of the study by its path, with forward slashes.
+    """
+
+    name: str
+    model: dict[str, Any]
+    images: dict[str, Any]
+    config: BuildConfig
+    versions: dict[str, str] = field(default_factory=dict)
+    graph: dict[str, Any] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
+    files: dict[str, FileRecord] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON values."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "model": self.model,
+            "images": self.images,
+            "config": self.config.to_dict(),
+            "versions": self.versions,
+            "graph": self.graph,
+            "stages": list(self.stages),
+            "files": {path: vars(record) for path, record in self.files.items()},
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of a folder.
+
+        Raises
+        ------
+        StudyError
+            If there is none, it is damaged, or it has a schema this version does not know.
+        """
+        path = folder / MANIFEST
+        if not folder.is_dir():
+            raise StudyError(f"There is no folder {folder}. Check the path of the study.")
+        if not path.is_file():
+            raise StudyError(
+                f"{folder} is not a study: it has no {MANIFEST}. Give a folder that "
+                "`cgraph build` made."
+            )
+        values = read_json(path)
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if type(schema) is not int or schema != SCHEMA:
+            raise StudyError(
+                f"{path} has schema {schema!r}; this version of cgraph reads schema {SCHEMA}. "
+                "Use the version that wrote the study, or build the study again."
+            )
+        try:
+            if not _SLUG.fullmatch(values["name"]):
+                raise ValueError(f"the name {values['name']!r} is not a slug")
+            check_manifest(values)
+            files = {
+                _inside(relative): FileRecord(**record)
+                for relative, record in values["files"].items()
+            }
+            return cls(
+                name=values["name"],
+                model=dict(values["model"]),
+                images=dict(values["images"]),
+                config=BuildConfig.from_dict(values["config"]),
+                versions=dict(values["versions"]),
+                graph=dict(values["graph"]),
+                stages=tuple(stage for stage in STAGES if stage in values["stages"]),
+                files=files,
+            )
+        except KeyError as error:
+            raise StudyError(
+                f"{path} is damaged (it lacks {error}). Restore it from a copy or build the study "
+                "again."
+            ) from None
+        except (TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
+            raise StudyError(
+                f"{path} is damaged ({error}). Restore it from a copy or build the study again."
+            ) from None
+
+
+def _inside(relative: str) -> str:
+    """Refuse a path in a manifest that leads out of the study folder."""
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or "\\" in relative:
+        raise ValueError(f"the path {relative!r} leads out of the study")
+    return relative
