@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -86,7 +87,9 @@ class ProcessExecutor:
         )
         pending: dict[Future[Any], int] = {}
         try:
-            pending = {pool.submit(function, *call): n for n, call in enumerate(calls)}
+            with _signals_held():
+                for number, call in enumerate(calls):
+                    pending[pool.submit(function, *call)] = number
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -98,16 +101,33 @@ class ProcessExecutor:
                 'script needs the line `if __name__ == "__main__":` before it builds.)'
             ) from None
         finally:
-            unfinished = bool(pending)
-            workers = list((pool._processes or {}).values()) if unfinished else []
-            pool.shutdown(wait=not unfinished, cancel_futures=True)
-            for worker in workers:
-                worker.terminate()
+            # Killed, not asked: files are whole or absent, and a worker that is only starting
+            # would answer a gentler signal with a traceback.
+            for worker in list((pool._processes or {}).values()) if pending else []:
+                worker.kill()
+            pool.shutdown(wait=not pending, cancel_futures=True)
             for name, value in saved.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Deliver Ctrl-C and the signal to end only afterwards.
+
+    A pool that is interrupted while it starts its processes cannot be shut down. Workers inherit
+    the held signals: their parent hears Ctrl-C and ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def local_executor(n_workers: int) -> Executor:
@@ -137,8 +157,7 @@ def _start_worker(parent: int) -> None:
     import torch
     from threadpoolctl import threadpool_limits
 
-    # The parent hears Ctrl-C and ends its workers; they must not each print a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals could not be held
     torch.set_num_threads(1)
     threadpool_limits(limits=1)
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
