@@ -72,6 +72,7 @@ def test_a_scene_photograph_on_the_command_line(real_study, real_dir, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_the_goal_on_all_photographs(name: str, real_dir: Path, tmp_path: Path):
     """DeiT-tiny on 10,000 photographs: takes about ten minutes a preset on two cores."""
