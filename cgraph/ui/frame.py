@@ -148,7 +148,7 @@ def _passed_over(found: StudyList) -> None:
 
 
 def _no_study(found: StudyList) -> None:
-    folders = "\n".join(f"- `{folder}`" for folder in found.searched)
+    folders = "\n".join(f"- `{folder.absolute()}`" for folder in found.searched)
     with st.container(key="cg-empty", width=720):
         st.subheader("There is no study to show yet")
         st.markdown(

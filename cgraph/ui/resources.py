@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,7 @@ def open_study(entry: StudyEntry) -> Study:
     """
     study = Study.open(entry.folder)
     study.graph.n_concepts()  # what the first page needs, so that a damaged graph shows here
+    _spare_from_collection()
     return study
 
 
@@ -145,4 +147,16 @@ def load_model(entry: StudyEntry) -> VisionModel:
     """
     from cgraph import tracing
 
-    return tracing.load_model(open_study(entry))
+    model = tracing.load_model(open_study(entry))
+    _spare_from_collection()
+    return model
+
+
+def _spare_from_collection() -> None:
+    """Take what is here to stay out of the garbage collector's way.
+
+    Streamlit collects after every answer, and looking through all libraries and studies again
+    takes longer than the answer.
+    """
+    gc.collect()
+    gc.freeze()

@@ -6,6 +6,11 @@ import math
 import re
 
 _MARKS = re.compile(r"[\\\[\]<>*~$#|]|(?<![^\W_])_|_(?![^\W_])")
+_ADDRESSES = re.compile(
+    r"(`[^`\n]*`)|((?:https?://|www\.|mailto:)[^\s`]+|[^\s`@]+@[^\s`@]+\.[^\s`@]+)", re.I
+)
+_LONGEST = 480
+_GAP = "\N{NO-BREAK SPACE}"  # a number never parts from its unit at the end of a line
 
 
 def known(value: float | None) -> bool:
@@ -20,11 +25,11 @@ def percent(share: float | None) -> str:
     value = 100 * share
     size = abs(value)
     if 0 < size < 0.1:
-        return "under 0.1 %"
+        return f"under 0.1{_GAP}%"
     if 99.95 <= size < 100:
-        return "over 99.9 %"
+        return f"over 99.9{_GAP}%"
     digits = 1 if 0 < size < 9.95 or 99.5 <= size < 100 else 0
-    return f"{value:.{digits}f} %".replace("-", "−")
+    return f"{value:.{digits}f}{_GAP}%".replace("-", "−")
 
 
 def signed(value: float) -> str:
@@ -34,7 +39,7 @@ def signed(value: float) -> str:
 
 def times(ratio: float) -> str:
     """Return a ratio, such as ``7.9 ×``."""
-    return f"{ratio:.0f} ×" if ratio >= 9.95 else f"{ratio:.1f} ×"
+    return f"{ratio:.0f}{_GAP}×" if ratio >= 9.95 else f"{ratio:.1f}{_GAP}×"
 
 
 def fraction(value: float | None) -> str:
@@ -50,16 +55,21 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
 def span(values: list[float]) -> str:
     """Return the range of some shares, such as ``57 to 91 %``."""
     low, high = percent(min(values)), percent(max(values))
-    return high if low == high else f"{low.removesuffix(' %')} to {high}"
+    return high if low == high else f"{low.removesuffix(_GAP + '%')} to {high}"
 
 
 def plain(text: str) -> str:
     """Return a sentence in which Markdown finds nothing but its code spans.
 
     Sentences repeat what stands in a link or a file; a picture or link hidden there must not be
-    loaded or drawn.
+    loaded or drawn. An address becomes a code span, since Markdown would make a link of it however
+    it is escaped; a long sentence loses its middle.
     """
-    pieces = re.split(r"(`[^`\n]*`)", re.sub(r"\s+", " ", text))
+    text = re.sub(r"\s+", " ", text)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+    text = _ADDRESSES.sub(lambda found: found[1] or f"`{found[2]}`", text)
+    pieces = re.split(r"(`[^`\n]*`)", text)
     return "".join(
         piece if place % 2 else _MARKS.sub(r"\\\g<0>", piece).replace("`", r"\`")
         for place, piece in enumerate(pieces)

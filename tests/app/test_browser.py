@@ -167,3 +167,36 @@ def test_the_dark_theme_changes_the_colours(chromium: object, app_address: str) 
             assert seen.complaints == []
     assert colours["light"][0] != colours["dark"][0]
     assert colours["light"][1] != colours["dark"][1]
+
+
+def test_an_address_in_a_link_is_not_made_clickable(chromium: object, app_address: str) -> None:
+    query = "/?image=https%3A%2F%2Fexample.org%2Fx%20www.example.org%20a%40example.org"
+    with visit(chromium, app_address, query) as seen:
+        warning = seen.page.locator("[data-testid=stAlert]")
+        assert "https://example.org/x" in warning.inner_text()
+        assert warning.locator("a").count() == 0
+        assert seen.outside == []
+
+
+def test_long_file_names_take_two_lines_at_most(chromium: object, app_address: str) -> None:
+    with visit(chromium, app_address) as seen:
+        title = seen.page.locator(".cg-title")
+        title.evaluate("(heading) => { heading.textContent = 'a'.repeat(400); }")
+        height, line = title.evaluate(
+            "(h) => [h.getBoundingClientRect().height, parseFloat(getComputedStyle(h).lineHeight)]"
+        )
+        assert height < 3 * line
+
+
+def test_a_thumbnail_is_not_blown_up(chromium: object, app_address: str) -> None:
+    with visit(chromium, app_address) as seen:
+        assert seen.page.locator("img.cg-picture").evaluate("i => i.clientWidth") <= 112
+
+
+def test_figures_fit_their_lines_on_a_small_screen(chromium: object, app_address: str) -> None:
+    with visit(chromium, app_address, width=1200) as seen:
+        heights = seen.page.locator(".cg-figures dd").evaluate_all(
+            "cells => cells.map((cell) => cell.clientHeight)"
+        )
+        assert len(heights) == 5
+        assert max(heights) < 24

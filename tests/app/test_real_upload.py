@@ -34,6 +34,7 @@ def test_a_scene_photograph_is_traced(
         _upload(seen, scene)
         seen.page.locator(".cg-title", has_text=scene.name).wait_for(timeout=60_000)
         seen.wait()
+        assert seen.page.locator('input[type="file"]').count() == 0  # the popover has closed
         ids = seen.in_graph("[...root.querySelectorAll('.node')].map((n) => n.dataset.id)")
         for layer in range(1, 13):
             assert sum(i.startswith(f"L{layer}/") for i in ids) == 10
@@ -42,7 +43,7 @@ def test_a_scene_photograph_is_traced(
         other = next(i for i in ids if i.startswith("L7/"))
         seen.node(other).click()
         seen.expect_panel(other)
-        assert "of training images" in seen.page.locator(".cg-figures").inner_text()
+        assert "of images" in seen.page.locator(".cg-figures").inner_text()
         assert seen.complaints == []
         assert seen.outside == []
 

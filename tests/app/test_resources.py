@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from cgraph.ui.resources import find_studies, search_folders
+from cgraph.ui.resources import find_studies, open_study, search_folders
 
 
 def test_folders_of_the_variable_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +43,14 @@ def test_a_broken_study_does_not_hide_the_others(studies_folder: Path, tmp_path:
     found = find_studies((tmp_path, studies_folder, tmp_path / "absent"))
     assert [entry.name for entry in found.entries] == ["planted"]
     assert len(found.problems) == 1 and "broken" in found.problems[0]
+
+
+def test_an_open_study_is_spared_from_garbage_collection(
+    studies_folder: Path, app_environment: object
+) -> None:
+    gc.unfreeze()
+    try:
+        open_study(find_studies((studies_folder,)).entries[0])
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from PIL import Image
 from planted_study import parents_of, seal
 from streamlit.testing.v1 import AppTest
 
 from cgraph import tracing
 from cgraph.concept import ConceptId
+from cgraph.errors import ModelError
+from cgraph.graph import ConceptGraph
 from cgraph.study import Study
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -102,6 +106,39 @@ class TestPlantedStudy:
         app = run(image=study.image_ids[7], concept=str(surprise))
         assert "the graph did not expect it" in text(app)
 
+    def test_words_are_explained_beside_the_figures(self) -> None:
+        app = run()
+        assert "Each picture is a concept" in text(app)
+        assert "by chance)" in text(app)
+        assert "<summary>What these words mean</summary>" in text(app)
+
+    def test_missing_edges_are_told_in_words(
+        self, study: Study, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = tracing.trace_row(study, 7)
+        few = tuple(edge for edge in whole.edges if edge.child.layer == 12)
+        monkeypatch.setattr(tracing, "trace_row", lambda *_: dataclasses.replace(whole, edges=few))
+        app = run(image=study.image_ids[7])
+        assert "none between 10 of 11 pairs of layers" in text(app)
+
+    def test_a_concept_without_parents_says_why(
+        self, study: Study, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        active = tracing.trace_row(study, 7).layers[4][0].concept
+        none = study.graph.parents(ConceptId(1, 0))
+        monkeypatch.setattr(ConceptGraph, "parents", lambda *_: none)
+        monkeypatch.setattr(ConceptGraph, "children", lambda *_: none)
+        app = run(image=study.image_ids[7], concept=str(active))
+        assert "no concept of layer 4 reliably helps to predict it" in text(app)
+        assert "it helps to predict no concept of layer 6" in text(app)
+        assert "Parents predict</dt><dd><b>" not in text(app)
+        assert "did not expect it" not in text(app)
+        rare = dataclasses.replace(study.graph.record(active), fitted=False)
+        monkeypatch.setattr(ConceptGraph, "record", lambda *_: rare)
+        assert "too rare or too common for a predictor" in text(
+            run(image=study.image_ids[8], concept=str(active))
+        )
+
     def test_the_first_layer_says_why_it_has_no_parents(self, study: Study) -> None:
         app = run(concept="L1/3")
         assert "It has no parents: layer 1 is the first." in text(app)
@@ -187,6 +224,35 @@ class TestPlantedStudy:
         assert "image" not in app.query_params
         next(button for button in app.button if button.label == "Random image").click().run()
         assert "uploaded image" not in text(app)
+        next(button for button in app.button if button.label == "Back to upload").click().run()
+        assert "uploaded image" in text(app) and "red.jpg" in text(app)
+        assert all(button.label != "Back to upload" for button in app.button)
+
+    def test_an_upload_that_cannot_be_traced_again_gives_way(
+        self, study: Study, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tracing, "load_model", lambda of: "the model")
+        monkeypatch.setattr(tracing, "trace_image", lambda of, *_: tracing.trace_row(of, 9))
+        app = run()
+        app.file_uploader[0].set_value(("red.jpg", jpeg(), "image/jpeg")).run()
+        assert "uploaded image" in text(app)
+
+        def gone(of: Study) -> object:
+            raise ModelError("The model was not found.")
+
+        monkeypatch.setattr(tracing, "load_model", gone)
+        st.cache_resource.clear()
+        app.run()
+        assert not app.exception
+        assert "'red.jpg' was not traced again. The model was not found." in app.error[0].value
+        assert held_out_title(study) in text(app)
+        assert not app.run().error
+
+    def test_any_file_reaches_the_sentence_that_refuses_it(self) -> None:
+        app = run()
+        assert list(app.file_uploader[0].proto.type) == []
+        app.file_uploader[0].set_value(("note.txt", b"a note", "text/plain")).run()
+        assert "note.txt is not an accepted image" in app.error[0].value
 
 
 def test_without_a_study_the_page_says_how_to_build_one(
@@ -196,7 +262,13 @@ def test_without_a_study_the_page_says_how_to_build_one(
     app = run()
     assert app.subheader[0].value == "There is no study to show yet"
     assert app.code[0].value.startswith("cgraph build --model")
-    for place in ("/nowhere/at/all", "`studies`", "`data`", "CGRAPH_STUDIES"):
+    here = Path.cwd()
+    for place in (
+        "/nowhere/at/all",
+        f"`{here / 'studies'}`",
+        f"`{here / 'data'}`",
+        "CGRAPH_STUDIES",
+    ):
         assert place in text(app)
 
 
@@ -259,3 +331,10 @@ class TestTwoStudies:
         edges.write_bytes(data)
         app = run(study="first")
         assert "edges.arrow was changed" in app.error[0].value
+
+    def test_damaged_codes_are_told_not_raised(self, folder: Path) -> None:
+        for part in (folder / "first" / "codes").rglob("*.arrow"):
+            part.write_bytes(part.read_bytes()[:-64] + bytes(64))
+        app = run(study="first")
+        assert len(app.error) == 1
+        assert "codes" in app.error[0].value

@@ -19,6 +19,23 @@ N_RELATIONS = 12
 TELLING_SHARE = 0.25
 """Paths that carry less than this from the first layer are told from the layer where they do."""
 
+_MEANINGS = (
+    ("Coefficient", "how much of the concept is in the class token of this image"),
+    ("Parents predict", "how likely the concept is, judged by what is active one layer before"),
+    ("Prevalence", "the share of images in which the concept is active"),
+    (
+        "AUC",
+        "how often the parents rank an image with the concept above one without: "
+        "0.5 is guessing, 1 is perfect",
+    ),
+    (
+        "Average precision",
+        "how pure the images are that the parents rank highest; guessing gives the prevalence",
+    ),
+    ("Held-out", "measured on images that took part in no fit"),
+    ("Weight", "what an active parent adds to the log-odds of its child"),
+)
+
 _EXEMPLARS = "panel.exemplars"
 _PARENTS = "panel.parents"
 _CHILDREN = "panel.children"
@@ -50,6 +67,7 @@ def concept_panel(
         return
     facts = traced.facts(concept)
     st.html(_heading(facts, traced) + _figures(facts))
+    _meanings()
     _exemplars(traced, facts, on_image)
     if sentence := _path_sentence(facts):
         st.html(f"<p class='cg-sentence'>{escape(sentence)}</p>")
@@ -85,18 +103,18 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
 
 def _figures(facts: ConceptFacts) -> str:
     """Return the figures as a list of terms: what the graph predicts, and what was measured."""
-    rows = [("Active in", words.percent(facts.prevalence), "of training images")]
+    rows = [("Active in training", words.percent(facts.prevalence), "of images")]
     if facts.here is not None:
         rows.append(("Coefficient here", f"{facts.here.coefficient:.2f}", ""))
-    if facts.here is not None and facts.here.probability is not None:
+    if facts.parents and facts.here is not None and facts.here.probability is not None:
         lift = facts.here.probability / facts.prevalence if facts.prevalence else None
         note = f"({words.times(lift)} prevalence)" if lift is not None else ""
         rows.append(("Parents predict", words.percent(facts.here.probability), note))
     figures = facts.figures
     if figures and words.known(figures.get("auc")):
-        prevalence = f"(prevalence {words.fraction(figures['prevalence'])})"
-        rows.append(("AUC, held-out", words.fraction(figures["auc"]), ""))
-        rows.append(("Average precision", words.fraction(figures["ap"]), prevalence))
+        chance = f"({words.fraction(figures['prevalence'])} by chance)"
+        rows.append(("AUC, held-out", words.fraction(figures["auc"]), "(0.50 by chance)"))
+        rows.append(("Average precision", words.fraction(figures["ap"]), chance))
     elif facts.concept.layer > 1:
         rows.append(("AUC, held-out", "not scored", "(too rare or too common)"))
     cells = "".join(
@@ -104,6 +122,13 @@ def _figures(facts: ConceptFacts) -> str:
         for term, value, note in rows
     )
     return f"<dl class='cg-figures'>{cells}</dl>"
+
+
+def _meanings() -> None:
+    """Explain the words; a text of its own, so that it stays open from concept to concept."""
+    terms = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in _MEANINGS)
+    summary = "<summary>What these words mean</summary>"
+    st.html(f"<details class='cg-help'>{summary}<dl>{terms}</dl></details>")
 
 
 def _exemplars(traced: TracedImage, facts: ConceptFacts, on_image: Callable[[str], None]) -> None:
@@ -128,6 +153,8 @@ def _path_sentence(facts: ConceptFacts) -> str:
     """Say how much of what raised a concept the lit paths carry."""
     if facts.here is None or facts.concept.layer == 1:
         return ""
+    if not facts.parents:
+        return ""  # the list of parents says why there are none
     if not facts.carried:
         return "None of the parents that speak for it is active here: the graph did not expect it."
     whole = words.percent(facts.carried[0])
@@ -138,7 +165,7 @@ def _path_sentence(facts: ConceptFacts) -> str:
     since = min(strong, default=layers[-1])
     return (
         f"The lit paths carry {words.percent(facts.carried[since - 1])} of what raised this "
-        f"concept from layer {since} on, and {whole} from layer 1."
+        f"concept from layer {since} on, and {whole} from layer\N{NO-BREAK SPACE}1."
     )
 
 
@@ -150,7 +177,7 @@ def _relations(
     on_concept: Callable[[str | None], None],
 ) -> None:
     if not relations:
-        _quiet("There are none in this graph.")
+        _quiet(_why_none(traced, facts.concept, of_child=key == _CHILDREN))
         return
     shown = sorted(relations, key=lambda relation: not relation.active)[:N_RELATIONS]
     if len(shown) < len(relations):
@@ -171,6 +198,16 @@ def _relations(
         label=f"{'Parents' if key == _PARENTS else 'Children'} of {facts.concept}",
         key=key,
         on_pick=lambda: on_concept(st.session_state[key]["picked"]),
+    )
+
+
+def _why_none(traced: TracedImage, concept: ConceptId, *, of_child: bool) -> str:
+    if of_child:
+        return f"It has no children: it helps to predict no concept of layer {concept.layer + 1}."
+    if not traced.study.graph.record(concept).fitted:
+        return "It has no parents: it is too rare or too common for a predictor of it to be fitted."
+    return (
+        f"It has no parents: no concept of layer {concept.layer - 1} reliably helps to predict it."
     )
 
 

@@ -24,11 +24,14 @@ from cgraph.ui.thumbnails import picture_uri, thumbnail_uri
 from cgraph.ui.traced import TracedImage, held_out_explained, image_title
 from cgraph.ui.views.concept_panel import concept_panel
 
-IMAGE_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
-
 _STRIP_LENGTH = 14
 _STRIP_PX = 80
 _PICTURE_PX = 480
+
+_INTRODUCTION = (
+    "Each picture is a concept (a direction in the class token) at its strongest in training. "
+    "Lines lead to concepts that it helps to predict."
+)
 
 _PART_NAMES = {TRAIN: "training", TUNE: "tuning", HELD_OUT: "held-out"}
 
@@ -40,6 +43,7 @@ _PENDING = "trace.pending"
 _UPLOAD = "trace.upload"
 _PROBLEM = "trace.problem"
 _CLEARED = "trace.cleared"
+_N_UPLOADS = "trace.n_uploads"
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,16 @@ def show(opened: OpenStudy) -> None:
     ----------
     opened : OpenStudy
     """
-    traced = _traced(opened)
+    try:
+        traced = _traced(opened)
+    except CgraphError as error:
+        st.error(words.plain(f"The image cannot be traced. {error}"))
+        return
     with st.container(key="cg-top", horizontal=True, gap="medium"):
         alternative = escape(f"The traced image: {traced.title}", quote=True)
-        st.html(
-            f"<img class='cg-picture' src='{traced.picture}' alt='{alternative}'>", width="content"
-        )
+        # A stored thumbnail is small; enlarged to the size of an upload it would look broken.
+        kind = "cg-picture" if traced.row is None else "cg-picture cg-small"
+        st.html(f"<img class='{kind}' src='{traced.picture}' alt='{alternative}'>", width="content")
         with st.container(key="cg-about"):
             _about(opened.study, traced)
             _choices(opened.study, traced)
@@ -110,15 +118,26 @@ def _traced(opened: OpenStudy) -> TracedImage:
         else:
             st.session_state[_UPLOAD] = replace(pending, study=opened.study.name)
             st.session_state[_CLEARED] = False
+            st.session_state[_N_UPLOADS] = st.session_state.get(_N_UPLOADS, 0) + 1
             state.change(opened.study, image=None, concept=None)
             return traced
-    upload: Upload | None = st.session_state.get(_UPLOAD)
+    upload = _upload_in(opened.study)
     wanted = opened.selection.image
-    if wanted is None and upload is not None and upload.study == opened.study.name:
-        return _uploaded_image(opened.entry, upload.name, upload.digest, upload.image)
+    if wanted is None and upload is not None:
+        try:
+            return _uploaded_image(opened.entry, upload.name, upload.digest, upload.image)
+        except CgraphError as error:  # the study was built anew, or the model has gone
+            del st.session_state[_UPLOAD]
+            st.error(words.plain(f"The image {upload.name!r} was not traced again. {error}"))
     rows = _browsable(opened.study)
     row = opened.study.row(wanted) if wanted is not None else rows[0]
     return _stored_image(opened.entry, row)
+
+
+def _upload_in(study: Study) -> Upload | None:
+    """Return the image that was last uploaded and traced in a study."""
+    upload: Upload | None = st.session_state.get(_UPLOAD)
+    return upload if upload is not None and upload.study == study.name else None
 
 
 def _browsable(study: Study) -> list[int]:
@@ -151,6 +170,10 @@ def _about(study: Study, traced: TracedImage) -> None:
     edges = f"{words.count(graph.n_edges, 'edge')} among them"
     if graph.n_hidden_edges:
         edges = f"the {graph.n_edges} strongest of {graph.n_edges + graph.n_hidden_edges:,} edges"
+    n_pairs = len(traced.trace.layers) - 1
+    n_bare = n_pairs - len({edge.child.layer for edge in traced.trace.edges})
+    if n_bare:
+        edges += f", none between {n_bare} of {n_pairs} pairs of layers"
     facts = [words.count(study.n_layers, "layer"), concepts, edges]
     if trace.explained is not None:
         facts.append(f"codes explain {words.span(list(trace.explained))} of its tokens")
@@ -158,7 +181,9 @@ def _about(study: Study, traced: TracedImage) -> None:
         facts.append(f"codes explain {words.span(list(known))} of held-out tokens")
     about = " · ".join(escape(text) for text in (f"study {study.name}", *traced.details))
     st.html(
-        f"<p class='cg-eyebrow'>{about}</p><h2 class='cg-title'>{escape(traced.title)}</h2>"
+        f"<p class='cg-eyebrow'>{about}</p>"
+        f"<h2 class='cg-title' title='{escape(traced.title, quote=True)}'>"
+        f"{escape(traced.title)}</h2>"
         f"<p class='cg-facts'>{' · '.join(facts)}</p>"
     )
 
@@ -194,13 +219,18 @@ def _choices(study: Study, traced: TracedImage) -> None:
         )
         st.button("Next →", on_click=_turn, args=(page, 1), disabled=n_pages < 2, type="tertiary")
         st.button("Random image", on_click=_go_anywhere, args=(study, rows))
-        with st.popover("Upload an image"):
+        # A new key after every traced upload: the popover closes, the trace is what to look at.
+        with st.popover(
+            "Upload an image", key=f"{_UPLOADER}.{st.session_state.get(_N_UPLOADS, 0)}"
+        ):
+            # Without a list of types: the browser would refuse a file and not say why.
             st.file_uploader(
-                "An image to trace. It stays on this machine.",
-                type=IMAGE_TYPES,
+                "A PNG, JPEG, WebP, GIF, BMP or TIFF image. It stays on this machine.",
                 key=_UPLOADER,
                 on_change=_uploaded,
             )
+        if traced.row is not None and _upload_in(study) is not None:
+            st.button("Back to upload", on_click=_go, args=(study, None))
         st.download_button(
             "Download trace",
             traced.json,
@@ -222,7 +252,7 @@ def _turn(page: tuple[tuple[str, int | None], int], step: int) -> None:
     st.session_state[_PAGE] = (page[0], page[1] + step)
 
 
-def _go(study: Study, image_id: str) -> None:
+def _go(study: Study, image_id: str | None) -> None:
     st.session_state[_CLEARED] = False
     state.change(study, image=image_id, concept=None)
 
@@ -244,6 +274,7 @@ def _explore(study: Study, traced: TracedImage) -> None:
         concept = traced.landmark
     left, right = st.columns([0.74, 0.26], gap="medium")
     with left, st.container(key="cg-graph"):
+        st.html(f"<p class='cg-quiet'>{_INTRODUCTION}</p>")
         trace_graph(
             traced.graph,
             selected=concept,
