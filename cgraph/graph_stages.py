@@ -13,7 +13,7 @@ from scipy import sparse
 
 from cgraph.bagging import fit_predictors
 from cgraph.codes import Codes
-from cgraph.config import HELD_OUT, MIN_TRAIN_POSITIVES, SPLIT_SHARES, TRAIN, TUNE
+from cgraph.config import HELD_OUT, SPLIT_SHARES, TRAIN, TUNE
 from cgraph.dictionary import Dictionary
 from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summarise_pairs
 from cgraph.manifest import CONCEPTS, EDGES, evaluation_file
@@ -173,7 +173,7 @@ def _evaluate_predictors(
         read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES), layer
     )
     cosines = dictionary.atoms @ left.atoms.T
-    cosines[:, left_codes.take(train).counts() < MIN_TRAIN_POSITIVES] = -1
+    cosines[:, left_codes.take(train).counts() == 0] = -1
     nearest = cosines.argmax(axis=1)
     nearest_cosine = cosines[np.arange(len(nearest)), nearest]
     tokens = tokens_of(job, layer - 1, held_out)

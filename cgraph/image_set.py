@@ -1,0 +1,86 @@
+"""What an image set is, whatever it lies in: a fixed order of images, read one at a time."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+Scalar = str | int | float | bool | None
+"""Value of an attribute of an image."""
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a set."""
+
+    image_id: str
+    """Unique in its set."""
+
+    image: Image.Image
+    """The picture, mode ``RGB``, upright."""
+
+    attributes: dict[str, Scalar]
+    """What the set says about the image; the keys are the set's `attribute_names`."""
+
+
+class ImageSet(abc.ABC):
+    """Images in a fixed order, read one at a time.
+
+    Attributes
+    ----------
+    path
+        Where the set lies.
+    image_ids
+        One unique id per row.
+    attribute_names
+        Names of the attributes that every record carries.
+    """
+
+    path: Path
+    image_ids: list[str]
+    attribute_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @abc.abstractmethod
+    def read(self, row: int) -> ImageRecord:
+        """Read the image of one row.
+
+        Parameters
+        ----------
+        row
+            From 0 to ``len(self) - 1``.
+
+        Returns
+        -------
+        ImageRecord
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read; see `load_image`.
+        IndexError
+            If there is no such row.
+        """
+
+    @abc.abstractmethod
+    def listing_fingerprint(self) -> str:
+        """Fingerprint of what the set lists, without reading a pixel.
+
+        Returns
+        -------
+        str
+            sha256, in hexadecimal, of the ids in order and of the sizes of the files: a file added,
+            removed, renamed or resized changes it; bytes replaced by as many others do not.
+        """
+
+
+def checked_row(row: int, n_rows: int) -> int:
+    """Return a row that exists, or raise `IndexError`."""
+    if not 0 <= row < n_rows:
+        raise IndexError(f"row {row} of a set of {n_rows} images")
+    return row
