@@ -233,7 +233,9 @@ def _choices(study: Study, traced: TracedImage) -> None:
             st.button("Back to upload", on_click=_go, args=(study, None))
         st.download_button(
             "Download trace",
-            traced.json,
+            # Made when it is asked for: a file kept ready would be gone, and complained about by
+            # the browser, as soon as another image is on show.
+            lambda: traced.json,
             file_name=f"trace-{study.name}-{_file_stem(traced.trace.image_id)}.json",
             mime="application/json",
             on_click="ignore",
