@@ -1,4 +1,4 @@
-"""The command line: ``cgraph build``, ``cgraph trace`` and ``cgraph info``.
+"""The command line: ``cgraph build``, ``trace``, ``info`` and ``demo``.
 
 Results go to standard output, progress and errors to standard error. The exit code is 0 when all
 went well, 1 when some of the images given could not be traced, 2 for an error that the message
@@ -92,6 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("study", type=Path, help="a study folder")
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
+
+    demo = commands.add_parser(
+        "demo",
+        help="make the bundled study again, from nothing",
+        description="Draw scenes, train a small CLIP on them and build its study. Takes most of "
+        "an hour on two cores; run it again to go on after an interruption.",
+    )
+    demo.add_argument("--out", type=Path, required=True, help="the study folder to write")
+    demo.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
+    demo.set_defaults(run=_demo)
     return parser
 
 
@@ -106,8 +116,7 @@ def _build(options: argparse.Namespace) -> int:
         "n_atoms": options.n_atoms,
         "max_nnz": options.max_nnz,
     }
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"--workers is {options.workers}: it must be at least 1.")
+    _check_workers(options.workers)
     if options.model is None and options.images is None:
         given = [name for name, value in settings.items() if value is not None]
         if options.preset or given:
@@ -141,6 +150,22 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers is {workers}: it must be at least 1.")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from cgraph.demo.remake import remake
+
+    _check_workers(options.workers)
+    printer = _ProgressPrinter()
+    study = remake(options.out, workers=options.workers, on_progress=printer)
+    printer.end()
+    _print_info(study.info())
+    return 0
+
+
 class _ProgressPrinter:
     """Prints progress: one moving line on a terminal, one line for each stage elsewhere."""
 
@@ -149,8 +174,8 @@ class _ProgressPrinter:
         self._stage = ""
         self._width = 0
 
-    def __call__(self, progress: Any) -> None:
-        text = str(progress)
+    def __call__(self, progress: Any, remark: str = "") -> None:
+        text = f"{progress}; {remark}" if remark else str(progress)
         if self._moving:
             if progress.stage != self._stage and self._stage:
                 print(file=sys.stderr)

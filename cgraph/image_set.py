@@ -9,7 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 Scalar = str | int | float | bool | None
-"""Value of an attribute of an image."""
+"""One value of an attribute of an image."""
+
+AttributeValue = Scalar | tuple[str, ...]
+"""What an image has of an attribute: one value, or several, such as the colours in it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class ImageRecord:
     image: Image.Image
     """The picture, mode ``RGB``, upright."""
 
-    attributes: dict[str, Scalar]
+    attributes: dict[str, AttributeValue]
     """What the set says about the image; the keys are the set's `attribute_names`."""
 
 
@@ -33,6 +36,8 @@ class ImageSet(abc.ABC):
     ----------
     path
         Where the set lies.
+    kind
+        What it is made of, for people.
     image_ids
         One unique id per row.
     attribute_names
@@ -40,8 +45,14 @@ class ImageSet(abc.ABC):
     """
 
     path: Path
+    kind: str
     image_ids: list[str]
     attribute_names: list[str]
+
+    @property
+    def name(self) -> str:
+        """What to call the set: the name of its file or folder."""
+        return self.path.resolve().name
 
     def __len__(self) -> int:
         return len(self.image_ids)

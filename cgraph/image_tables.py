@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from cgraph.decoding import load_image
 from cgraph.errors import ImageError
-from cgraph.image_set import ImageRecord, ImageSet, Scalar, checked_row
+from cgraph.image_set import AttributeValue, ImageRecord, ImageSet, Scalar, checked_row
 
 IMAGE_COLUMN = "image"
 
@@ -43,6 +43,8 @@ class _RowGroup:
 
 class ParquetSet(ImageSet):
     """Rows of one or several Parquet files with a column of images."""
+
+    kind = "image tables"
 
     def __init__(self, root: Path, files: list[Path]) -> None:
         self.path = root
@@ -84,7 +86,7 @@ class ParquetSet(ImageSet):
                 f"{image_id} has no bytes in {group.file.name}; save the data set with its images "
                 "embedded."
             )
-        attributes = {
+        attributes: dict[str, AttributeValue] = {
             name: _scalar(values.get(name), self._label_names.get(name))
             for name in self.attribute_names
         }

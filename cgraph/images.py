@@ -17,8 +17,9 @@ import numpy as np
 
 from cgraph.decoding import SUFFIXES, load_image, pixel_hash, thumbnail
 from cgraph.errors import ConfigError, ImageError
-from cgraph.image_set import ImageRecord, ImageSet, Scalar, checked_row
+from cgraph.image_set import AttributeValue, ImageRecord, ImageSet, Scalar, checked_row
 from cgraph.image_tables import ParquetSet
+from cgraph.scene_set import SceneSet
 
 __all__ = [
     "ImageRecord",
@@ -34,6 +35,7 @@ __all__ = [
 FOLDER_ATTRIBUTE = "folder"
 
 _PARQUET_SUFFIX = ".parquet"
+_SCENES_SUFFIX = ".json"
 
 
 def open_images(path: str | Path) -> ImageSet:
@@ -42,9 +44,10 @@ def open_images(path: str | Path) -> ImageSet:
     Parameters
     ----------
     path
-        A folder with image files, in sub-folders or not; a Parquet file; or a folder of Parquet
-        files, which are one set in the order of their names. Hidden files, linked folders and
-        links that lead out of the folder do not count.
+        A folder with image files, in sub-folders or not; a Parquet file; a folder of Parquet
+        files, which are one set in the order of their names; or a JSON file that asks for drawn
+        scenes (see `cgraph.scene_set`). Hidden files, linked folders and links that lead out of
+        the folder do not count.
 
     Returns
     -------
@@ -69,6 +72,8 @@ def open_images(path: str | Path) -> ImageSet:
             "Parquet file."
         ) from error
     if stat.S_ISREG(mode):
+        if root.suffix.lower() == _SCENES_SUFFIX:
+            return SceneSet(root)
         if root.suffix.lower() != _PARQUET_SUFFIX:
             raise ImageError(
                 f"{root} is a single file; give a folder of images or a {_PARQUET_SUFFIX} file."
@@ -127,6 +132,8 @@ def sample_rows(n_images: int, max_images: int | None, seed: int) -> np.ndarray:
 class _FolderSet(ImageSet):
     """Image files of a folder, in the order of their ids."""
 
+    kind = "image files"
+
     def __init__(self, root: Path, files: list[Path]) -> None:
         self.path = root
         self.image_ids = sorted(_file_id(root, file) for file in files)
@@ -135,7 +142,7 @@ class _FolderSet(ImageSet):
 
     def read(self, row: int) -> ImageRecord:
         image_id = self.image_ids[checked_row(row, len(self))]
-        attributes: dict[str, Scalar] = {}
+        attributes: dict[str, AttributeValue] = {}
         if self.attribute_names:
             folder = image_id.rpartition("/")[0]
             attributes[FOLDER_ATTRIBUTE] = folder or None

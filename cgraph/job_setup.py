@@ -37,7 +37,13 @@ _LATER_SETTINGS = ("preset", "keep_tokens", "dictionary.", "predictor.")
 """How the names of settings start that the tokens and the split do not depend on."""
 
 
-def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tuple[Job, Manifest]:
+def prepare(
+    model: Path,
+    images: Path,
+    folder: Path,
+    config: BuildConfig,
+    origin: dict[str, Any] | None = None,
+) -> tuple[Job, Manifest]:
     """Open the inputs, and start the manifest or check that it speaks of the same inputs.
 
     Parameters
@@ -47,6 +53,8 @@ def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tup
     folder : Path
         The study folder, which the caller has locked.
     config : BuildConfig
+    origin : dict, optional
+        For a new manifest: what made the model too.
 
     Raises
     ------
@@ -54,7 +62,9 @@ def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tup
         If an input cannot be used, the settings do not fit the inputs, or the folder holds
         something else.
     """
-    stranger = next((p for p in folder.iterdir() if not p.name.startswith(".")), None)
+    inputs = {model.absolute(), images.absolute()}  # they may lie in the study folder itself
+    others = (p for p in folder.iterdir() if not p.name.startswith(".") and p not in inputs)
+    stranger = next(others, None)
     if stranger is not None and not (folder / MANIFEST).is_file():
         raise StudyError(
             f"{folder} holds {stranger.name} but no study. Choose a new folder for --out."
@@ -75,7 +85,8 @@ def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tup
             "d_model": vision.d_model,
         },
         images={
-            "id": images.resolve().name,
+            "id": image_set.name,
+            "kind": image_set.kind,
             "listing": image_set.listing_fingerprint(),
             "n_listed": len(image_set),
             "n_sampled": len(rows),
@@ -83,12 +94,13 @@ def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tup
         },
         config=config,
         versions={name: version(name) for name in _RECORDED_VERSIONS},
+        origin=origin or {},
     )
     if (folder / MANIFEST).is_file():
         manifest = _same_study(Manifest.read(folder), manifest, folder)
     else:
         write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
-    sources = {"model": str(model.absolute()), "images": str(images.absolute())}
+    sources = {"model": _source(model, folder), "images": _source(images, folder)}
     write_bytes(
         folder / BUILD_RECORD, to_json({"sources": sources, "stages": read_log(folder)["stages"]})
     )
@@ -103,6 +115,13 @@ def prepare(model: Path, images: Path, folder: Path, config: BuildConfig) -> tup
         manifest.images["listing"],
     )
     return job, manifest
+
+
+def _source(place: Path, folder: Path) -> str:
+    """Return where an input lies: within the study folder if it does, so that both can be moved."""
+    place = place.absolute()
+    inside = place.is_relative_to(folder)
+    return place.relative_to(folder).as_posix() if inside else str(place)
 
 
 def read_log(folder: Path) -> dict[str, Any]:
@@ -138,13 +157,14 @@ def read_sources(folder: Path) -> tuple[Path, Path]:
             f"{folder / BUILD_RECORD} is missing or damaged, so it is unknown from which model "
             f"and images the study was started. {advice}"
         )
-    for name, place in sources.items():
-        if not Path(place).exists():
+    places = {name: folder / place for name, place in sources.items()}
+    for name, place in places.items():
+        if not place.exists():
             raise StudyError(
                 f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
                 f"{advice}"
             )
-    return Path(sources["model"]), Path(sources["images"])
+    return places["model"], places["images"]
 
 
 def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cgraph.config import BuildConfig
 from cgraph.errors import ConfigError, StudyError
-from cgraph.store import (
-    FileRecord,
-    read_json,
-)
-from cgraph.study_checks import (
-    check_manifest,
-)
+from cgraph.store import FileRecord, file_record, read_json, to_json, write_bytes
+from cgraph.study_checks import check_manifest
 
 SCHEMA = 1
 """Version of the layout on disk. A folder of another version is refused."""
@@ -69,9 +64,18 @@ def evaluation_file(name: str) -> str:
     return f"evaluation/{name}.arrow"
 
 
-def rebuild_advice(folder: Path) -> str:
+BUILD_COMMAND = "cgraph build"
+"""What makes a study again, with ``--out`` and its folder, if the manifest names nothing else."""
+
+
+def rebuild_command(folder: Path, origin: dict[str, Any]) -> str:
+    """Return the command that makes the files of a study again."""
+    return f"{origin.get('command', BUILD_COMMAND)} --out {shlex.quote(str(folder))}"
+
+
+def rebuild_advice(folder: Path, origin: dict[str, Any]) -> str:
     """Return the sentence that tells how to mend a folder."""
-    return f"Run `cgraph build --out {shlex.quote(str(folder))}` to make it again."
+    return f"Run `{rebuild_command(folder, origin)}` to make it again."
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Manifest:
         Finished stages.
     files : dict of str to FileRecord
         Every file of the study by its path, with forward slashes.
+    origin : dict
+        The command and settings that made model and study, where one command makes both.
     """
 
     name: str
@@ -103,12 +109,14 @@ class Manifest:
     graph: dict[str, Any] = field(default_factory=dict)
     stages: tuple[str, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values."""
         return {
             "schema": SCHEMA,
             "name": self.name,
+            "origin": self.origin,
             "model": self.model,
             "images": self.images,
             "config": self.config.to_dict(),
@@ -159,6 +167,7 @@ class Manifest:
                 graph=dict(values["graph"]),
                 stages=tuple(stage for stage in STAGES if stage in values["stages"]),
                 files=files,
+                origin=dict(values.get("origin", {})),
             )
         except KeyError as error:
             raise StudyError(
@@ -169,6 +178,13 @@ class Manifest:
             raise StudyError(
                 f"{path} is damaged ({error}). Restore it from a copy or build the study again."
             ) from None
+
+
+def record_file(folder: Path, relative: str, stage: str) -> None:
+    """Add a file that lies in a study folder to its manifest."""
+    manifest = Manifest.read(folder)
+    files = {**manifest.files, relative: file_record(folder / relative, stage)}
+    write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
 
 
 def _inside(relative: str) -> str:

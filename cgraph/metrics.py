@@ -198,6 +198,40 @@ def f1_natural(predicted: Labels, labels: Labels) -> Figures:
     return _ratio(2 * true, called.sum(axis=0) + truth.sum(axis=0))
 
 
+def matthews(labels: Labels, others: Labels) -> Figures:
+    """Return the Matthews correlation of every concept with every column of other labels.
+
+    The correlation of two yes-or-no variables (Matthews 1975), in [-1, 1]: 1 when they are the
+    same, 0 when one says nothing about the other, -1 when they are opposite.
+
+    Parameters
+    ----------
+    labels : ndarray of bool, sparse array or Codes, shape (n_samples, n_concepts)
+    others : ndarray of bool, sparse array or Codes, shape (n_samples, n_others)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_concepts, n_others)
+        0 where one of the two is the same in all samples.
+
+    Raises
+    ------
+    DataError
+        If the numbers of samples differ or dense labels are not Boolean.
+    """
+    left, right = _sparse_labels(labels), _sparse_labels(others)
+    n = left.shape[0]
+    if right.shape[0] != n:
+        raise DataError(f"There are labels of {n} and of {right.shape[0]} samples. Pass the same.")
+    both = np.asarray((left.T @ right).todense(), dtype=np.float64)
+    n_left = left.sum(axis=0).astype(np.float64)
+    n_right = right.sum(axis=0).astype(np.float64)
+    spread = np.outer(n_left * (n - n_left), n_right * (n - n_right))
+    covariance = n * both - np.outer(n_left, n_right)
+    found = np.zeros_like(both)
+    return np.divide(covariance, np.sqrt(spread), out=found, where=spread > 0)
+
+
 class ExplainedVariance:
     """Share of the tokens' variance that their codes explain, in one pass over parts.
 

@@ -53,6 +53,7 @@ def build_study(
     *,
     workers: int | None = None,
     executor: Executor | None = None,
+    origin: dict[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Study:
     """Build a study, or go on with one that was interrupted.
@@ -71,6 +72,8 @@ def build_study(
         Processes on this machine; one for each core if left out. The result is the same for any.
     executor : Executor, optional
         Where to run in place of this machine.
+    origin : dict, optional
+        For the manifest: the command and settings that made the model too.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
 
@@ -87,7 +90,7 @@ def build_study(
     config = config or BuildConfig()
     executor = executor or local_executor(workers or os.cpu_count() or 1)
     with folder_lock(folder):
-        job, manifest = prepare(Path(model), Path(images), folder, config)
+        job, manifest = prepare(Path(model), Path(images), folder, config, origin)
         _Build(job, manifest, executor, on_progress).run()
     return Study.open(folder)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -38,6 +37,7 @@ from cgraph.manifest import (
     codes_file,
     evaluation_file,
     rebuild_advice,
+    rebuild_command,
 )
 from cgraph.store import (
     codes_from_table,
@@ -94,7 +94,7 @@ class Study:
         if missing_stages:
             raise StudyError(
                 f"The study in {folder} is not finished: {missing_stages[0]} is still to be done. "
-                f"Run `cgraph build --out {shlex.quote(str(folder))}` to go on where it stopped."
+                f"Run `{rebuild_command(folder, manifest.origin)}` to go on where it stopped."
             )
         try:
             check_finished(manifest.model, manifest.images, manifest.graph)
@@ -106,11 +106,11 @@ class Study:
         for relative, record in manifest.files.items():
             path = folder / relative
             if not path.is_file():
-                raise StudyError(f"{path} is missing. {rebuild_advice(folder)}")
+                raise StudyError(f"{path} is missing. {rebuild_advice(folder, manifest.origin)}")
             if path.stat().st_size != record.size:
                 raise StudyError(
                     f"{path} has {path.stat().st_size} bytes in place of {record.size}: it was "
-                    f"cut off or changed. {rebuild_advice(folder)}"
+                    f"cut off or changed. {rebuild_advice(folder, manifest.origin)}"
                 )
         return cls(folder, manifest)
 
@@ -141,7 +141,7 @@ class Study:
             if file_record(path, record.stage) != record:
                 raise StudyError(
                     f"{path} was changed after it was written: its hash differs from the one in "
-                    f"{MANIFEST}. {rebuild_advice(self.path)}"
+                    f"{MANIFEST}. {rebuild_advice(self.path, self.manifest.origin)}"
                 )
             self._checked.add(relative)
         return path
@@ -315,6 +315,7 @@ class Study:
         return {
             "schema": SCHEMA,
             "name": self.name,
+            "origin": self.manifest.origin,
             "model": self.manifest.model,
             "images": self.manifest.images,
             "config": self.config.to_dict(),

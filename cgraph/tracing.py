@@ -106,7 +106,7 @@ def model_folder(study: Study) -> Path:
     if os.environ.get(MODEL_VARIABLE):
         candidates.append(Path(os.environ[MODEL_VARIABLE]))
     with suppress(StudyError, KeyError, TypeError):
-        candidates.append(Path(read_json(study.path / BUILD_RECORD)["sources"]["model"]))
+        candidates.append(study.path / read_json(study.path / BUILD_RECORD)["sources"]["model"])
     for folder in candidates:
         if folder.is_dir():
             return folder

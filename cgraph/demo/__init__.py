@@ -1,0 +1,6 @@
+"""The bundled study: a small CLIP trained on drawn scenes, and what cgraph finds in it.
+
+`clip` says what the model is, `scene_pool` draws what it learns from, `training` and `workers`
+train it, `quality` measures it on scenes it has never seen, and `remake` does all of this in one
+command.
+"""

@@ -1,0 +1,72 @@
+"""Drawn scenes as a set of images: a small file says how many, and which seed.
+
+The file holds JSON such as ``{"scenes": 6000, "seed": 2}``. Nothing else is stored: every scene
+is drawn when it is read, and its attributes are exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from cgraph.errors import ImageError
+from cgraph.image_set import ImageRecord, ImageSet, checked_row
+from cgraph.scene_drawing import draw
+from cgraph.scenes import ATTRIBUTE_VALUES, attributes, sample_scene
+
+_DRAWING = 1  # raised whenever a scene gets other pixels or attributes
+
+
+class SceneSet(ImageSet):
+    """Scenes 0, 1, … of one seed.
+
+    Parameters
+    ----------
+    path : Path
+        The file that describes the set.
+
+    Raises
+    ------
+    ImageError
+        If it describes none.
+    """
+
+    kind = "drawn scenes"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            values = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{path} cannot be read as JSON ({error}).") from None
+        wanted = values if isinstance(values, dict) else {}
+        n_scenes, self.seed = (wanted.get(name, 0) for name in ("scenes", "seed"))
+        whole = type(n_scenes) is int and type(self.seed) is int
+        if not whole or "scenes" not in wanted or set(wanted) - {"scenes", "seed"}:
+            raise ImageError(
+                f"{path} describes no drawn scenes. Write how many, and a seed: "
+                '{"scenes": 6000, "seed": 2}.'
+            )
+        if n_scenes < 1 or self.seed < 0:
+            raise ImageError(
+                f"{path} asks for {n_scenes} scenes of seed {self.seed}: at least one scene and a "
+                "seed of at least 0 are needed."
+            )
+        self.image_ids = [f"scene-{index:06d}" for index in range(n_scenes)]
+        self.attribute_names = [*ATTRIBUTE_VALUES, "caption"]
+
+    @property
+    def name(self) -> str:
+        """What to call the set."""
+        return self.kind
+
+    def read(self, row: int) -> ImageRecord:
+        """Draw the scene of one row; see `ImageSet.read`."""
+        scene = sample_scene(checked_row(row, len(self)), self.seed)
+        return ImageRecord(self.image_ids[row], draw(scene), dict(attributes(scene)))
+
+    def listing_fingerprint(self) -> str:
+        """Fingerprint of the set; see `ImageSet.listing_fingerprint`."""
+        described = f"drawing {_DRAWING}, {len(self)} scenes of seed {self.seed}"
+        return hashlib.sha256(described.encode()).hexdigest()
