@@ -134,7 +134,7 @@ def vision_config(path: Path, model_type: Any) -> Any:
 
     mapping = _model_classes()
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             config = AutoConfig.from_pretrained(
                 str(path), local_files_only=True, trust_remote_code=False
             )
@@ -171,7 +171,7 @@ def load_network(path: Path, config: Any) -> torch.nn.Module:
 
     try:
         # Parts that are missing are initialised at random: not at the expense of the caller's seed.
-        with torch.random.fork_rng(devices=[]), _quiet_transformers():
+        with torch.random.fork_rng(devices=[]), quiet_transformers():
             network, report = _model_classes()[type(config)].from_pretrained(
                 str(path),
                 config=config,
@@ -201,7 +201,7 @@ def _model_classes() -> Any:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep the loading report and the progress bar of transformers off the screen."""
     from transformers.utils import logging
 

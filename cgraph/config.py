@@ -58,6 +58,12 @@ class DictionaryConfig:
     """Principal components kept and scaled to unit variance before a dictionary is learned; 0
     learns on the tokens as they are. For nearly degenerate tokens of small models."""
 
+    starts: int = 1
+    """Dictionaries learned from so many seeds. With more than one, the one is kept whose concepts
+    stand best for what is known of the tune images: the Matthews correlation of each attribute
+    value with its best concept, averaged over values and then over attributes. The image set must
+    have attributes."""
+
     steps: int | None = None
     """Optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's default."""
 
@@ -187,6 +193,7 @@ def _check_dictionary(config: DictionaryConfig) -> None:
     _yes_or_no("center", config.center)
     _at_least("max_nnz", config.max_nnz, 1)
     _at_least("whiten", config.whiten, 0)
+    _at_least("starts", config.starts, 1)
     if config.n_atoms is not None:
         _at_least("n_atoms", config.n_atoms, 2)
         if config.max_nnz > config.n_atoms:

@@ -5,19 +5,22 @@ Same rules as in `cgraph.stages`: one call, one thread, files of its own.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
+from cgraph.attributes import attribute_table
 from cgraph.bagging import fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import HELD_OUT, SPLIT_SHARES, TRAIN, TUNE
 from cgraph.dictionary import Dictionary
 from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summarise_pairs
-from cgraph.manifest import CONCEPTS, EDGES, evaluation_file
+from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, evaluation_file
 from cgraph.metrics import ExplainedVariance
+from cgraph.naming import name_concepts, names_to_table
 from cgraph.predictor import InputRows, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
 from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
@@ -189,6 +192,29 @@ def _evaluate_predictors(
         train_labels=codes.take(train),
         train_left_labels=left_codes.take(train),
     )
+
+
+def _names(layer: int) -> str:
+    return f"{WORK}/names/layer-{layer:02d}.arrow"
+
+
+def name_layer(job: Job, layer: int) -> Outcome:
+    """Name the concepts of one layer by what is known of the images."""
+    split = split_of(job)
+    attributes = read_table(job.folder / IMAGES).column("attributes").to_pylist()
+    table = attribute_table([json.loads(text) for text in attributes])
+    tune, held_out = (np.flatnonzero(split == part) for part in (TUNE, HELD_OUT))
+    names = name_concepts(codes_of(job, layer), table, tune, held_out)
+    write_table(job.folder / _names(layer), names_to_table(layer, names))
+    return Outcome((_names(layer),))
+
+
+def join_names(job: Job) -> Outcome:
+    """Write the names of all layers into one table."""
+    layers = range(1, job.n_layers + 1)
+    tables = [read_table(job.folder / _names(layer)) for layer in layers]
+    write_table(job.folder / NAMES, pa.concat_tables(tables))
+    return Outcome((NAMES,))
 
 
 def join_evaluation(job: Job, facts: list[dict[str, Any]]) -> Outcome:

@@ -73,6 +73,12 @@ def prepare(
     rows = sample_rows(len(image_set), config.max_images, config.seed)
     vision = VisionModel.load(model)
     _check_fit(config, vision, len(rows))
+    if config.dictionary.starts > 1 and not image_set.attribute_names:
+        raise ConfigError(
+            f"starts is {config.dictionary.starts}, and nothing is known of the images in {images} "
+            "by which the best of several dictionaries could be chosen. Set starts to 1, or give "
+            "images in named sub-folders or a table with further columns."
+        )
     manifest = Manifest(
         name=slug(folder.name),
         model={

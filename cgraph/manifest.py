@@ -26,8 +26,10 @@ DICTIONARIES = "dictionary.safetensors"
 IMAGES = "images.arrow"
 CONCEPTS = "graph/concepts.arrow"
 EDGES = "graph/edges.arrow"
+NAMES = "graph/names.arrow"
+QUALITY = "evaluation/quality.json"
 
-STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation")
+STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation", "names")
 """Stages of a build, in the paper's order."""
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")

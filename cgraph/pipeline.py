@@ -272,6 +272,11 @@ class _Build:
         facts = [receipt.facts for receipt in receipts]
         return self._joined("evaluation", graph_stages.join_evaluation(self.job, facts))
 
+    def _names(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
+        calls = [(layer,) for layer in range(1, self.job.n_layers + 1)]
+        self._calls("names", graph_stages.name_layer, calls)
+        return self._joined("names", graph_stages.join_names(self.job))
+
     def _joined(self, stage: str, outcome: Outcome) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         files = {p: file_record(self.job.folder / p, stage) for p in outcome.files}
         return files, outcome.facts

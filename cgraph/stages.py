@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cgraph.attributes import MIN_IMAGES, AttributeTable, attribute_table
 from cgraph.codes import Codes
 from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig
 from cgraph.dictionary import Dictionary, Preparation, layer_prefix
 from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
 from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, evaluation_file, tokens_file
+from cgraph.metrics import matthews
 from cgraph.store import (
     codes_from_table,
     codes_to_table,
@@ -304,11 +306,35 @@ def learn_dictionary(job: Job, layer: int) -> Outcome:
             "dictionary needs at least one for each atom. Run the same command with a lower "
             "--n-atoms: finished work is kept."
         )
-    seed = int(np.random.SeedSequence([job.config.seed, layer]).generate_state(1)[0])
+    seeds = np.random.SeedSequence([job.config.seed, layer]).generate_state(config.starts)
+    known = None
+    if config.starts > 1:
+        attributes = read_table(job.folder / IMAGES).column("attributes").to_pylist()
+        rows = np.flatnonzero(split == TUNE)
+        known = attribute_table([json.loads(attributes[row]) for row in rows], MIN_IMAGES // 2)
+        if not known.columns:
+            raise DataError(
+                f"starts is {config.starts}, and no attribute value is shared by "
+                f"{MIN_IMAGES // 2} of {len(rows)} tune images, so nothing says which dictionary "
+                "is the best. Run the same command with starts set to 1."
+            )
     preparation = Preparation.fit(train, center=config.center, whiten=config.whiten)
-    dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)
+    found = []
+    for start, seed in enumerate(seeds.tolist()):
+        dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)
+        facts["start"] = start
+        facts["match"] = _match(dictionary, tune, known) if known is not None else None
+        found.append((facts["match"] or 0.0, -start, dictionary, facts))
+    *_, dictionary, facts = max(found, key=lambda entry: entry[:2])
     write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
     return Outcome((_work_dictionary(layer),), {"layer": layer, **facts})
+
+
+def _match(dictionary: Dictionary, tune: np.ndarray, known: AttributeTable) -> float:
+    """Return how well the concepts of a dictionary stand for attribute values: 0 to 1."""
+    best = matthews(dictionary.encode(tune), known.truth).max(axis=0)
+    names = known.names
+    return float(np.mean([best[names == name].mean() for name in sorted(set(names))]))
 
 
 def _fit(

@@ -31,6 +31,8 @@ from cgraph.manifest import (
     EDGES,
     IMAGES,
     MANIFEST,
+    NAMES,
+    QUALITY,
     SCHEMA,
     STAGES,
     Manifest,
@@ -39,6 +41,7 @@ from cgraph.manifest import (
     rebuild_advice,
     rebuild_command,
 )
+from cgraph.naming import NAME_SCHEMA, ConceptName, names_from_table
 from cgraph.store import (
     codes_from_table,
     file_record,
@@ -177,6 +180,18 @@ class Study:
                 raise ValueError(f"it has {graph.n_layers} layers, the model {self.n_layers}")
         return graph
 
+    @cached_property
+    def names(self) -> dict[ConceptId, ConceptName]:
+        """Names of the concepts that have one, from what is known of the images."""
+        table = read_table(self.file(NAMES))
+        with self._naming(NAMES):
+            check_columns(table, NAME_SCHEMA)
+            return names_from_table(table)
+
+    def name_of(self, concept: ConceptId) -> ConceptName | None:
+        """Return what a concept is called; ``None`` if nothing known matches it well."""
+        return self.names.get(concept)
+
     @contextmanager
     def _naming(self, relative: str) -> Iterator[None]:
         """Say of which file it is that its content does not fit the study."""
@@ -312,6 +327,10 @@ class Study:
             # It tells how the study was made, and no study depends on it.
             build = {}
         stages = build.get("stages") if isinstance(build, dict) else None
+        layers = range(1, self.n_layers + 1)
+        quality = {}
+        if QUALITY in self.manifest.files:
+            quality["quality"] = read_json(self.file(QUALITY))
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -323,6 +342,8 @@ class Study:
             "n_edges": self.graph.n_edges,
             "layers": _rows_without_nan(self.evaluation("layers")),
             "pairs": _rows_without_nan(self.evaluation("pairs")),
+            "n_named": [sum(c.layer == layer for c in self.names) for layer in layers],
+            **quality,
             "build": stages,
         }
 

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    matthews_corrcoef,
+    roc_auc_score,
+    roc_curve,
+)
 
 from cgraph import metrics
 from cgraph.codes import Codes
@@ -20,6 +26,7 @@ from cgraph.metrics import (
     confusion_rates,
     f1_balanced,
     f1_natural,
+    matthews,
 )
 from cgraph.roc import roc_on_grid, virtual_roc, virtual_roc_area, virtual_roc_exponent
 
@@ -353,3 +360,18 @@ def test_paper_size_takes_seconds():
     assert seconds < 20
     # The scores themselves are 246 MB.
     assert extra < 150e6
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_matthews_is_that_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    labels, others = rng.random((80, 3)) < rng.random(3), rng.random((80, 4)) < rng.random(4)
+    expected = [[matthews_corrcoef(a, b) for b in others.T] for a in labels.T]
+    np.testing.assert_allclose(matthews(labels, others), expected, atol=1e-12)
+    np.testing.assert_allclose(matthews(sparse.csr_array(labels), others), expected, atol=1e-12)
+
+
+def test_matthews_of_other_samples():
+    with pytest.raises(DataError, match="labels of 3 and of 4 samples"):
+        matthews(np.ones((3, 1), bool), np.ones((4, 1), bool))

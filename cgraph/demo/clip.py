@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgraph.checkpoint import quiet_transformers
 from cgraph.scenes import vocabulary
 from cgraph.store import to_json, write_bytes
 
@@ -91,8 +92,9 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 
 def save_model(model: CLIPModel, folder: Path) -> None:
     """Write the model, its words and its preprocessing as Hugging Face does."""
-    model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        _tokenizer().save_pretrained(folder)
     write_bytes(folder / "preprocessor_config.json", to_json(_PREPROCESSING))
     for file in folder.iterdir():
         os.chmod(file, 0o644)  # weights are written for their owner alone

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from cgraph.attributes import attribute_table
+from cgraph.checkpoint import quiet_transformers
 from cgraph.config import HELD_OUT, TUNE
-from cgraph.demo.scene_pool import LABELS, labels_of, several
-from cgraph.metrics import auc, matthews
+from cgraph.demo.scene_pool import LABELS, labels_of
+from cgraph.metrics import auc
+from cgraph.naming import best_matches
 from cgraph.scene_drawing import draw
 from cgraph.scenes import ATTRIBUTE_VALUES, COLOURS, SHAPES, WHERE, Scene, sample_scene
 from cgraph.study import Study
@@ -70,19 +73,17 @@ def concept_quality(study: Study) -> dict[str, float]:
     dict
         For each attribute the mean over its values of the Matthews correlation with the best
         single concept, which is chosen on the tune images and measured on the held-out ones.
+        Values of too few images are left out, and so is an attribute that has no other.
     """
-    codes = study.codes(study.n_layers)
     known = [study.attributes(row) for row in range(len(study.image_ids))]
-    truth = np.array(
-        [[value in several(values[name]) for name, value in LABELS] for values in known]
-    )
-    on_tune, on_held_out = (
-        matthews(codes.take(rows), truth[rows]) for rows in (study.rows(TUNE), study.rows(HELD_OUT))
-    )
-    best = on_tune.argmax(axis=0)
-    found = on_held_out[best, np.arange(len(LABELS))]
-    kinds = np.array([name for name, _ in LABELS])
-    return {name: float(found[kinds == name].mean()) for name in ATTRIBUTE_VALUES}
+    table = attribute_table(known)
+    codes = study.codes(study.n_layers)
+    _, _, found = best_matches(codes, table, study.rows(TUNE), study.rows(HELD_OUT))
+    return {
+        name: float(found[table.names == name].mean())
+        for name in ATTRIBUTE_VALUES
+        if name in table.names
+    }
 
 
 def last_tokens(model: VisionModel, scenes: Sequence[Scene]) -> np.ndarray:
@@ -120,8 +121,9 @@ def _captions_find(folder: Path, tokens: np.ndarray) -> list[tuple[str, str]]:
     from torch.nn.functional import normalize
     from transformers import AutoTokenizer, CLIPModel
 
-    model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with quiet_transformers():
+        model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     pairs = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     with torch.inference_mode():
         of_pairs = []

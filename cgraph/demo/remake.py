@@ -21,7 +21,7 @@ from cgraph.demo.quality import concept_quality, model_quality
 from cgraph.demo.training import TrainingConfig, steps_made, trained_model
 from cgraph.demo.workers import draw_pool, train_model
 from cgraph.errors import StudyError
-from cgraph.manifest import MANIFEST, STAGES, Manifest, record_file
+from cgraph.manifest import MANIFEST, QUALITY, STAGES, Manifest, record_file
 from cgraph.pipeline import build_study
 from cgraph.progress import Progress
 from cgraph.store import folder_lock, read_json, to_json, write_bytes
@@ -34,7 +34,6 @@ _WORK = ".training"
 _SETTINGS = f"{_WORK}/settings.json"
 _MODEL = "model"
 _SCENES = "scenes.json"
-_QUALITY = "evaluation/quality.json"
 
 _BEFORE = ("scenes", "training")
 _AFTER = ("quality",)
@@ -115,7 +114,7 @@ def remake(
             origin={"command": COMMAND, "settings": dataclasses.asdict(config)},
             on_progress=lambda progress: told(_shifted(progress), ""),
         )
-        if _QUALITY not in study.manifest.files:
+        if QUALITY not in study.manifest.files:
             _measure(study, config, told)
     shutil.rmtree(folder / _WORK)
     return Study.open(folder)
@@ -190,6 +189,6 @@ def _measure(study: Study, config: DemoConfig, told: Callable[[Progress, str], N
     quality: dict[str, Any] = model_quality(study.path / _MODEL, config.n_probe, config.n_held_out)
     teller(1, 2)
     quality["mcc"] = concept_quality(study)
-    write_bytes(study.path / _QUALITY, to_json(quality))
-    record_file(study.path, _QUALITY, "quality")
+    write_bytes(study.path / QUALITY, to_json(quality))
+    record_file(study.path, QUALITY, "quality")
     teller(2, 2)

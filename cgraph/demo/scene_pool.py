@@ -6,7 +6,6 @@ call, so that parts can be drawn side by side and an interrupted drawing goes on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +82,11 @@ def pixels_of(scene: Scene) -> np.ndarray:
 def labels_of(scene: Scene) -> np.ndarray:
     """Return which attribute values a scene has, in the order of `LABELS`."""
     known = attributes(scene)
-    return np.array([value in several(known[name]) for name, value in LABELS], dtype=np.uint8)
+    return np.array([value in _several(known[name]) for name, value in LABELS], dtype=np.uint8)
 
 
-def several(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the values of an attribute that may have one or several."""
-    return (value,) if isinstance(value, str) else tuple(value)
+def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def patches_of(scene: Scene) -> np.ndarray:
