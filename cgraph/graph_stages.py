@@ -18,13 +18,14 @@ from cgraph.codes import Codes
 from cgraph.config import HELD_OUT, SPLIT_SHARES, TRAIN, TUNE
 from cgraph.dictionary import Dictionary
 from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summarise_pairs
-from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, evaluation_file
+from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, USUAL, evaluation_file
 from cgraph.metrics import ExplainedVariance
 from cgraph.naming import name_concepts, names_to_table
+from cgraph.novelty import Usual, explained_share
 from cgraph.predictor import InputRows, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
 from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
-from cgraph.store import read_table, write_table
+from cgraph.store import read_array, read_table, to_json, write_array, write_bytes, write_table
 
 BLOCK = 64
 """Concepts fitted by one call."""
@@ -140,6 +141,10 @@ def _figures(layer: int) -> str:
     return f"{WORK}/evaluation/layer-{layer:02d}.arrow"
 
 
+def _explained(layer: int) -> str:
+    return f"{WORK}/evaluation/explained-{layer:02d}.npy"
+
+
 def evaluate_layer(job: Job, layer: int) -> Outcome:
     """Measure one layer on held-out images: its dictionary and, from layer 2, its predictors."""
     split = split_of(job)
@@ -148,6 +153,13 @@ def evaluate_layer(job: Job, layer: int) -> Outcome:
     dictionary = dictionary_of(job, layer)
     variance = ExplainedVariance(tokens_of(job, layer, train).mean(axis=0, dtype=np.float64))
     variance.add(tokens_of(job, layer, held_out), dictionary.decode(codes.take(held_out)))
+    explained = [
+        explained_share(
+            tokens_of(job, layer, rows), dictionary.decode(codes.take(rows)), dictionary.mean
+        )
+        for rows in (np.flatnonzero(split == TUNE), held_out)
+    ]
+    write_array(job.folder / _explained(layer), np.concatenate(explained))
     facts = summarise_layer(
         layer,
         train=codes.take(train),
@@ -155,10 +167,10 @@ def evaluate_layer(job: Job, layer: int) -> Outcome:
         explained_variance=variance.value,
     )
     if layer == 1:
-        return Outcome((), {"layer": facts})
+        return Outcome((_explained(layer),), {"layer": facts})
     figures = _evaluate_predictors(job, layer, codes, dictionary, held_out, split)
     write_table(job.folder / _figures(layer), figures)
-    return Outcome((_figures(layer),), {"layer": facts})
+    return Outcome((_figures(layer), _explained(layer)), {"layer": facts})
 
 
 def _evaluate_predictors(
@@ -229,4 +241,9 @@ def join_evaluation(job: Job, facts: list[dict[str, Any]]) -> Outcome:
         job.folder / evaluation_file("layers"), pa.Table.from_pylist(layers, schema=LAYER_SCHEMA)
     )
     write_table(job.folder / evaluation_file("pairs"), pairs)
-    return Outcome(tuple(evaluation_file(name) for name in ("concepts", "layers", "pairs")))
+    every = range(1, job.n_layers + 1)
+    explained = np.stack([read_array(job.folder / _explained(layer)) for layer in every])
+    n_tune = int((split_of(job) == TUNE).sum())
+    usual = Usual.measure(explained[:, :n_tune], explained[:, n_tune:])
+    write_bytes(job.folder / USUAL, to_json(usual.to_dict()))
+    return Outcome((USUAL, *(evaluation_file(name) for name in ("concepts", "layers", "pairs"))))

@@ -78,6 +78,18 @@ class ImageSet(abc.ABC):
             If there is no such row.
         """
 
+    def picture(self, row: int, size: int) -> Image.Image:
+        """Return the image of one row to be looked at.
+
+        Parameters
+        ----------
+        row
+            As for `read`, whose errors it has.
+        size
+            Longest side that is wanted, in pixels. Only a set that draws its images keeps to it.
+        """
+        return self.read(row).image
+
     @abc.abstractmethod
     def listing_fingerprint(self) -> str:
         """Fingerprint of what the set lists, without reading a pixel.

@@ -28,8 +28,10 @@ CONCEPTS = "graph/concepts.arrow"
 EDGES = "graph/edges.arrow"
 NAMES = "graph/names.arrow"
 QUALITY = "evaluation/quality.json"
+USUAL = "evaluation/usual.json"
+EXAMPLES = "examples/index.json"
 
-STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation", "names")
+STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation", "names", "examples")
 """Stages of a build, in the paper's order."""
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -68,6 +70,11 @@ def evaluation_file(name: str) -> str:
 
 BUILD_COMMAND = "cgraph build"
 """What makes a study again, with ``--out`` and its folder, if the manifest names nothing else."""
+
+
+def example_file(number: int, suffix: str) -> str:
+    """Return the place of the picture or the trace of an example, from 1."""
+    return f"examples/{number:02d}.{suffix}"
 
 
 def rebuild_command(folder: Path, origin: dict[str, Any]) -> str:

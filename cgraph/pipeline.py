@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import graph_stages, stages
+from cgraph import example_stages, graph_stages, stages
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, local_executor, single_thread
@@ -276,6 +276,14 @@ class _Build:
         calls = [(layer,) for layer in range(1, self.job.n_layers + 1)]
         self._calls("names", graph_stages.name_layer, calls)
         return self._joined("names", graph_stages.join_names(self.job))
+
+    def _examples(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
+        scales = tuple(self.manifest.graph["input_scales"])
+        self.job = dataclasses.replace(self.job, input_scales=scales)
+        self.progress.start("examples", total=1, done=0)
+        outcome = example_stages.store_examples(self.job)
+        self.progress.advance()
+        return self._joined("examples", outcome)
 
     def _joined(self, stage: str, outcome: Outcome) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         files = {p: file_record(self.job.folder / p, stage) for p in outcome.files}

@@ -10,6 +10,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from cgraph.errors import ImageError
 from cgraph.image_set import ImageRecord, ImageSet, checked_row
 from cgraph.scene_drawing import draw
@@ -65,6 +67,10 @@ class SceneSet(ImageSet):
         """Draw the scene of one row; see `ImageSet.read`."""
         scene = sample_scene(checked_row(row, len(self)), self.seed)
         return ImageRecord(self.image_ids[row], draw(scene), dict(attributes(scene)))
+
+    def picture(self, row: int, size: int) -> Image.Image:
+        """Draw the scene of one row at the size that is wanted."""
+        return draw(sample_scene(checked_row(row, len(self)), self.seed), size)
 
     def listing_fingerprint(self) -> str:
         """Fingerprint of the set; see `ImageSet.listing_fingerprint`."""

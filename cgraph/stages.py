@@ -43,6 +43,18 @@ from cgraph.vit import VisionModel
 WORK = ".building"
 SKIPPED = "skipped.arrow"
 
+TRAINING_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("n_steps", pa.int64()),
+        ("stopped_because", pa.string()),
+        ("start", pa.int16()),
+        ("match", pa.float64()),
+    ]
+)
+"""Columns of ``evaluation/training.arrow``: which of the starts was kept, and how well its concepts
+stand for attribute values on tune images."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -119,6 +131,11 @@ def open_same_images(path: Path, listing: str) -> ImageSet:
     return image_set
 
 
+def images_of(job: Job) -> ImageSet:
+    """Return the set of images of a build."""
+    return _images(job.images, job.listing)
+
+
 def image_part(part: int) -> str:
     """Return the working file with the ids, hashes and thumbnails of one part."""
     return f"{WORK}/images/part-{part:05d}.arrow"
@@ -131,7 +148,7 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     forward pass depends on their place in the sample alone.
     """
     config = job.config
-    image_set = _images(job.images, job.listing)
+    image_set = images_of(job)
     sampled = sample_rows(len(image_set), config.max_images, config.seed)
     model = _model(job.model, job.model_fingerprint)
     records, hashes, thumbnails, tokens, skipped = [], [], [], [], []
@@ -384,7 +401,10 @@ def join_dictionaries(job: Job, facts: Sequence[Mapping[str, Any]]) -> Outcome:
             tensors[f"{layer_prefix(layer)}{name}"] = array
     write_tensors(job.folder / DICTIONARIES, tensors)
     training = sorted(facts, key=lambda fact: fact["layer"])
-    write_table(job.folder / evaluation_file("training"), pa.Table.from_pylist(list(training)))
+    write_table(
+        job.folder / evaluation_file("training"),
+        pa.Table.from_pylist(training, schema=TRAINING_SCHEMA),
+    )
     return Outcome((DICTIONARIES, evaluation_file("training")))
 
 

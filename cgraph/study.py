@@ -29,12 +29,14 @@ from cgraph.manifest import (
     CONCEPTS,
     DICTIONARIES,
     EDGES,
+    EXAMPLES,
     IMAGES,
     MANIFEST,
     NAMES,
     QUALITY,
     SCHEMA,
     STAGES,
+    USUAL,
     Manifest,
     codes_file,
     evaluation_file,
@@ -42,6 +44,7 @@ from cgraph.manifest import (
     rebuild_command,
 )
 from cgraph.naming import NAME_SCHEMA, ConceptName, names_from_table
+from cgraph.novelty import Usual
 from cgraph.store import (
     codes_from_table,
     file_record,
@@ -56,6 +59,7 @@ from cgraph.study_checks import (
     check_finished,
     check_images,
 )
+from cgraph.trace import Trace
 
 
 class Study:
@@ -318,6 +322,45 @@ class Study:
             with self._naming(evaluation_file(name)):
                 check_columns(table, EVALUATION_SCHEMAS[name])
         return table
+
+    @cached_property
+    def usual(self) -> Usual:
+        """What is usual for images of this study."""
+        with self._naming(USUAL):
+            usual = Usual.from_dict(read_json(self.file(USUAL)))
+            if len(usual.median) != self.n_layers:
+                raise ValueError(f"it has {len(usual.median)} layers, the model {self.n_layers}")
+        return usual
+
+    @cached_property
+    def _examples(self) -> dict[int, dict[str, Any]]:
+        with self._naming(EXAMPLES):
+            entries = {int(entry["row"]): entry for entry in read_json(self.file(EXAMPLES))}
+            strangers = set(entries) - set(range(len(self.image_ids)))
+            if strangers:
+                raise ValueError(f"there are no images {sorted(strangers)}")
+        return entries
+
+    @property
+    def examples(self) -> tuple[int, ...]:
+        """Rows of the images to show first, traced and stored in full."""
+        return tuple(self._examples)
+
+    def example_picture(self, row: int) -> bytes:
+        """Return the picture of an example as a JPEG."""
+        return self.file(self._example(row)["picture"]).read_bytes()
+
+    def example_trace(self, row: int) -> Trace:
+        """Return the finished trace of an example."""
+        return Trace.from_dict(read_json(self.file(self._example(row)["trace"])))
+
+    def _example(self, row: int) -> dict[str, Any]:
+        if row not in self._examples:
+            raise ConfigError(
+                f"Image {row} of the study {self.name!r} is none of its examples: "
+                f"{', '.join(map(str, self.examples))}."
+            )
+        return self._examples[row]
 
     def info(self) -> dict[str, Any]:
         """Return the study's description and held-out figures as plain JSON values."""

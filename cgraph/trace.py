@@ -23,7 +23,7 @@ from cgraph.errors import CgraphError, ConfigError, StudyError
 from cgraph.graph import ConceptGraph
 from cgraph.image_inputs import checked_codes, inputs_of_left_layers, wrong_length
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the dictionary that `Trace.to_dict` writes."""
 
 
@@ -106,6 +106,8 @@ class Trace:
         For each layer the share of the token that its code explains,
         ``1 - ‖z - ẑ‖² / ‖z - mean‖²``; None for images whose tokens were not kept.
     image_id, study : str
+    unusual : bool or None
+        Whether its tokens are unlike those of the study's images; None where `explained` is.
     """
 
     layers: tuple[tuple[ActiveConcept, ...], ...]
@@ -113,6 +115,7 @@ class Trace:
     explained: tuple[float, ...] | None
     image_id: str
     study: str
+    unusual: bool | None = None
 
     @cached_property
     def _active(self) -> dict[ConceptId, ActiveConcept]:
@@ -246,6 +249,7 @@ class Trace:
                 for edge in self.edges
             ],
             "explained": None if self.explained is None else list(self.explained),
+            "unusual": self.unusual,
         }
 
     @classmethod
@@ -282,6 +286,7 @@ class Trace:
                 explained=None if explained is None else tuple(explained),
                 image_id=values["image_id"],
                 study=values["study"],
+                unusual=values["unusual"],
             )
         except (KeyError, TypeError, AttributeError, CgraphError) as error:
             raise StudyError(
@@ -299,6 +304,7 @@ def trace_codes(
     image_id: str,
     study: str,
     explained: Sequence[float] | None = None,
+    unusual: bool | None = None,
     inputs: Inputs = "labels",
     input_scales: Sequence[float] | None = None,
     pre_activations: Sequence[np.ndarray] | None = None,
@@ -314,6 +320,8 @@ def trace_codes(
         What the trace is of.
     explained : sequence of float, optional
         Share of each layer's token that the code explains.
+    unusual : bool, optional
+        Whether the study has seen no such image.
     inputs : {"labels", "codes", "pre-activations"}
         What the predictors were fitted on. The input of an active parent is 1, its coefficient, or
         its pre-activation; with pre-activations inactive parents have inputs too, which count in
@@ -363,7 +371,7 @@ def trace_codes(
             )
         )
     known = None if explained is None else tuple(float(value) for value in explained)
-    return Trace(tuple(layers), tuple(edges), known, image_id, study)
+    return Trace(tuple(layers), tuple(edges), known, image_id, study, unusual)
 
 
 def _edges_into(

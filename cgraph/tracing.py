@@ -7,18 +7,26 @@ dictionaries and the graph.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL.Image import Image
 
+from cgraph.config import Inputs
 from cgraph.errors import ModelError, StudyError
+from cgraph.graph import ConceptGraph
 from cgraph.manifest import BUILD_RECORD
+from cgraph.novelty import Usual, explained_share
 from cgraph.store import read_json
 from cgraph.study import Study
 from cgraph.trace import Trace, trace_codes
-from cgraph.vit import VisionModel
+
+if TYPE_CHECKING:
+    from cgraph.dictionary import Dictionary
+    from cgraph.vit import VisionModel
 
 MODEL_VARIABLE = "CGRAPH_MODEL_DIR"
 """Environment variable with the folder of a study's model, where it has moved."""
@@ -69,24 +77,60 @@ def trace_image(study: Study, model: VisionModel, image: Image, image_id: str) -
         What to call the image.
     """
     tokens = model.class_tokens(model.preprocess([image]))
+    return trace_tokens(
+        study.graph,
+        [study.dictionary(layer) for layer in range(1, study.n_layers + 1)],
+        tokens[:, 0],
+        image_id=image_id,
+        study=study.name,
+        inputs=study.manifest.graph["inputs"],
+        input_scales=study.manifest.graph["input_scales"],
+        usual=study.usual,
+    )
+
+
+def trace_tokens(
+    graph: ConceptGraph,
+    dictionaries: Sequence[Dictionary],
+    tokens: np.ndarray,
+    *,
+    image_id: str,
+    study: str,
+    inputs: Inputs,
+    input_scales: Sequence[float],
+    usual: Usual,
+) -> Trace:
+    """Trace one image by its class tokens.
+
+    Parameters
+    ----------
+    graph : ConceptGraph
+    dictionaries : sequence of Dictionary
+        Of layers 1..L.
+    tokens : ndarray of float32, shape (n_layers, d_model)
+    image_id, study : str
+        What the trace is of.
+    inputs, input_scales
+        As for `trace_codes`.
+    usual : Usual
+        By which it is judged whether the study has seen such images.
+    """
     codes, explained, pre_activations = [], [], []
-    for layer in range(1, study.n_layers + 1):
-        dictionary = study.dictionary(layer)
-        token = tokens[layer - 1]
+    for token, dictionary in zip(tokens[:, None], dictionaries, strict=True):
         code = dictionary.encode(token)
         codes.append(code.row(0))
         pre_activations.append(dictionary.pre_activations(token)[0])
-        residual = float(np.sum((token - dictionary.decode(code)) ** 2))
-        total = float(np.sum((token - dictionary.mean) ** 2))
-        explained.append(1 - residual / total if total > 0 else 0.0)
+        decoded = dictionary.decode(code)
+        explained.append(float(explained_share(token, decoded, dictionary.mean)[0]))
     return trace_codes(
-        study.graph,
+        graph,
         codes,
         image_id=image_id,
-        study=study.name,
+        study=study,
         explained=explained,
-        inputs=study.manifest.graph["inputs"],
-        input_scales=study.manifest.graph["input_scales"],
+        unusual=usual.is_unusual(explained),
+        inputs=inputs,
+        input_scales=input_scales,
         pre_activations=pre_activations,
     )
 
@@ -126,6 +170,8 @@ def load_model(study: Study) -> VisionModel:
         If it is not found, or its weights are not those the study was built with.
     """
     folder = model_folder(study)
+    from cgraph.vit import VisionModel
+
     model = VisionModel.load(folder)
     if model.weights_hash != study.manifest.model["weights_sha256"]:
         raise ModelError(

@@ -1,0 +1,96 @@
+"""The last stage of a build: examples, traced and stored, that the app opens on.
+
+Same rules as in `cgraph.stages`: one call, one thread, files of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cgraph.config import HELD_OUT
+from cgraph.decoding import thumbnail
+from cgraph.examples import choose_examples
+from cgraph.graph import ConceptGraph
+from cgraph.manifest import (
+    CONCEPTS,
+    EDGES,
+    EXAMPLES,
+    IMAGES,
+    NAMES,
+    USUAL,
+    evaluation_file,
+    example_file,
+    slug,
+)
+from cgraph.naming import names_from_table
+from cgraph.novelty import Usual
+from cgraph.stages import Job, Outcome, codes_of, dictionary_of, images_of, split_of, tokens_of
+from cgraph.store import read_json, read_table, to_json, write_bytes
+from cgraph.tracing import trace_tokens
+
+PICTURE_PX = 384
+"""Longest side of the stored pictures."""
+
+_NAMED = 0.5  # what a name adds to the worth of a concept that is predicted perfectly
+
+
+def store_examples(job: Job) -> Outcome:
+    """Choose a dozen held-out images, and store their pictures and finished traces."""
+    table = read_table(job.folder / IMAGES)
+    image_ids = table.column("image_id").to_pylist()
+    rows = np.flatnonzero(split_of(job) == HELD_OUT)
+    chosen = choose_examples(codes_of(job, job.n_layers), rows, _worth(job))
+    order = np.argsort(chosen)
+    layers = range(1, job.n_layers + 1)
+    tokens = np.empty((len(chosen), job.n_layers), dtype=object)
+    for layer in layers:
+        for place, token in zip(order, tokens_of(job, layer, np.array(chosen)[order]), strict=True):
+            tokens[place, layer - 1] = token
+    graph = ConceptGraph.from_tables(
+        read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES)
+    )
+    dictionaries = [dictionary_of(job, layer) for layer in layers]
+    usual = Usual.from_dict(read_json(job.folder / USUAL))
+    image_set = images_of(job)
+    place_of = {image_id: place for place, image_id in enumerate(image_set.image_ids)}
+    index, files = [], [EXAMPLES]
+    for number, row in enumerate(chosen, start=1):
+        trace = trace_tokens(
+            graph,
+            dictionaries,
+            np.stack(tokens[number - 1].tolist()),
+            image_id=image_ids[row],
+            study=slug(job.folder.name),
+            inputs=job.config.predictor.inputs,
+            input_scales=job.input_scales,
+            usual=usual,
+        )
+        entry = {
+            "row": row,
+            "image_id": image_ids[row],
+            "picture": example_file(number, "jpg"),
+            "trace": example_file(number, "json"),
+        }
+        picture = image_set.picture(place_of[image_ids[row]], PICTURE_PX)
+        write_bytes(job.folder / entry["picture"], thumbnail(picture, PICTURE_PX))
+        write_bytes(job.folder / entry["trace"], to_json(trace.to_dict()))
+        index.append(entry)
+        files += [entry["picture"], entry["trace"]]
+    write_bytes(job.folder / EXAMPLES, to_json(index))
+    return Outcome(tuple(files))
+
+
+def _worth(job: Job) -> np.ndarray:
+    """Return how much it is worth to show each concept of the last layer.
+
+    How far its predictor is better than chance (0 to 1), and more if it has a name; nothing for a
+    concept without figures.
+    """
+    figures = read_table(job.folder / evaluation_file("concepts"))
+    last = figures.column("layer").to_numpy() == job.n_layers
+    areas = figures.column("auc").to_numpy()[last]
+    worth = np.maximum(np.nan_to_num(2 * areas - 1), 0)
+    for concept, name in names_from_table(read_table(job.folder / NAMES)).items():
+        if concept.layer == job.n_layers:
+            worth[concept.index] *= 1 + _NAMED * max(name.strength_tune, 0)
+    return worth
