@@ -132,7 +132,7 @@ def open_study(entry: StudyEntry) -> Study:
     """
     study = Study.open(entry.folder)
     study.graph.n_concepts()  # what the first page needs, so that a damaged graph shows here
-    _spare_from_collection()
+    gc.freeze()  # without the collection, which takes longer than opening
     return study
 
 

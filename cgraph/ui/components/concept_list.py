@@ -64,7 +64,7 @@ def concept_list(
     on_pick : callable
         Called after a choice, before the page or fragment runs again.
     """
-    items = [asdict(row) for row in rows]
+    items = tuple(asdict(row) for row in rows)  # of a list Streamlit asks pandas what it is
     _component(
         key=key,
         data={"revision": revision_of(label, *map(repr, rows)), "items": items, "label": label},

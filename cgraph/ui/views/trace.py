@@ -12,8 +12,8 @@ from PIL.Image import Image
 
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT, TRAIN, TUNE
+from cgraph.decoding import load_image
 from cgraph.errors import CgraphError
-from cgraph.images import load_image
 from cgraph.study import Study
 from cgraph.ui import resources, state, words
 from cgraph.ui.components.image_grid import GridImage, image_grid
