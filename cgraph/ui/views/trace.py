@@ -19,6 +19,7 @@ from cgraph.ui import resources, state, words
 from cgraph.ui.components.image_grid import GridImage, image_grid
 from cgraph.ui.components.trace_graph import trace_graph
 from cgraph.ui.frame import OpenStudy
+from cgraph.ui.models import shelf
 from cgraph.ui.resources import StudyEntry
 from cgraph.ui.thumbnails import picture_uri, thumbnail_uri
 from cgraph.ui.traced import TracedImage, held_out_explained, image_title
@@ -67,12 +68,14 @@ def _stored_image(entry: StudyEntry, row: int) -> TracedImage:
     return TracedImage(study, trace, title, details, thumbnail_uri(study, row), row)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Tracing the image …")
+@st.cache_resource(
+    max_entries=32, show_spinner="Tracing the image … The first one waits for the model to load."
+)
 def _uploaded_image(entry: StudyEntry, name: str, digest: str, _image: Image) -> TracedImage:
     from cgraph import tracing
 
     study = resources.open_study(entry)
-    trace = tracing.trace_image(study, resources.load_model(entry), _image, name)
+    trace = tracing.trace_image(study, shelf.get(entry, study), _image, name)
     size = f"{_image.width} × {_image.height} pixels"
     picture = picture_uri(_image, _PICTURE_PX)
     return TracedImage(study, trace, name, ("uploaded image", size), picture, None)
@@ -99,6 +102,7 @@ def show(opened: OpenStudy) -> None:
             _about(opened.study, traced)
             _choices(opened.study, traced)
     _explore(opened.study, traced)
+    shelf.prepare(opened.entry, opened.study)
 
 
 # ---- which image
@@ -268,6 +272,7 @@ def _go_anywhere(study: Study, rows: list[int]) -> None:
 
 @st.fragment
 def _explore(study: Study, traced: TracedImage) -> None:
+    shelf.note_request()
     selection, _ = state.check(state.read()[0], study)
     if selection.image is not None and selection.image != traced.trace.image_id:
         st.rerun()  # another image was chosen in the panel: the whole page is about it
