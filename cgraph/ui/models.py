@@ -12,6 +12,7 @@ import atexit
 import importlib
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,9 @@ class ModelShelf:
             self._background = threading.Thread(
                 target=self._prepare, args=(entry, study), name="cgraph-model", daemon=True
             )
-        # A thread that is inside an import when the interpreter ends can take it down.
+        # A thread that is inside an import when the interpreter ends can take it down. Finalizers
+        # that torch makes meanwhile run only if there was one before the end began.
+        weakref.finalize(self._background, bool)
         atexit.register(self._end)
         self._background.start()
 
