@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cgraph.concept import ConceptId
 from cgraph.errors import StudyError
-from cgraph.store import as_array
+from cgraph.store import as_array, distinct
 
 CONCEPT_SCHEMA = pa.schema(
     [
@@ -173,7 +173,7 @@ def _read_columns(table: pa.Table, schema: pa.Schema, name: str) -> dict[str, np
     for field in schema:
         column = table.column(field.name)
         if pa.types.is_string(field.type):
-            other = sorted(map(str, {*column.unique().to_pylist()} - {"class"}))
+            other = sorted(map(str, distinct(column) - {"class"}))
             if other:
                 raise StudyError(
                     f"The table of {name} holds concepts of kind {', '.join(other)}; this version "
@@ -185,7 +185,8 @@ def _read_columns(table: pa.Table, schema: pa.Schema, name: str) -> dict[str, np
                 f"Column {field.name} of the table of {name} has empty cells. {_REBUILD}"
             )
         try:
-            column = column.cast(field.type)
+            if column.type != field.type:
+                column = column.cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise StudyError(
                 f"Column {field.name} of the table of {name} is {column.type}, not {field.type}, "

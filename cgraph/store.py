@@ -25,6 +25,8 @@ from cgraph.errors import StudyError
 LOCK_NAME = ".lock"
 TEMPORARY_SUFFIX = ".partial"
 
+_LONG_COLUMN = 50_000
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -137,8 +139,19 @@ def as_array(column: pa.Array) -> np.ndarray:
     if not len(column):
         return np.empty(0, dtype=column.type.to_pandas_dtype())
     if pa.types.is_boolean(column.type):
-        return np.from_dlpack(column.cast(pa.uint8())).astype(bool)
+        bits = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+        ends = column.offset + len(column)
+        return np.unpackbits(bits, count=ends, bitorder="little")[column.offset :].astype(bool)
     return np.from_dlpack(column)
+
+
+def distinct(column: pa.ChunkedArray) -> set[str | None]:
+    """Return the different texts of a column.
+
+    Arrow's own ``unique`` first loads all compute functions, which pays for long columns only.
+    """
+    values = column.unique() if len(column) > _LONG_COLUMN else column
+    return set(values.to_pylist())
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 APP = Path(__file__).parents[2] / "app.py"
-HEAVY = ("torch", "transformers", "numba", "sklearn", "scipy", "pandas", "networkx")
+HEAVY = (
+    *("torch", "transformers", "numba", "sklearn", "scipy", "pandas", "networkx"),
+    "pyarrow.compute",
+)
 
 _FIRST_PAINT = f"""
 import sys
