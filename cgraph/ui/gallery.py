@@ -16,22 +16,25 @@ NODE_PX = 56
 
 def image_title(study: Study, row: int) -> tuple[str, tuple[str, ...]]:
     """Return what to call an image of a study, and what else its attributes say."""
-    attributes = {key: _text(value) for key, value in study.attributes(row).items()}
-    attributes = {key: text for key, text in attributes.items() if text}
+    attributes = {key: _texts(value) for key, value in study.attributes(row).items()}
+    attributes = {key: texts for key, texts in attributes.items() if texts}
     image_id = study.image_ids[row]
     name = next((key for key in ("caption", "label", "name") if key in attributes), None)
-    if name is None:
-        return image_id, tuple(f"{key} {text}" for key, text in attributes.items())
-    title = attributes.pop(name)
-    rest = tuple(f"{key} {text}" for key, text in attributes.items())
-    return title, (f"image {image_id}", *rest)
+    title = ", ".join(attributes.pop(name)) if name else image_id
+    rest = tuple(
+        f"{key} {', '.join(texts)}"
+        for key, texts in attributes.items()
+        if not all(text in title for text in texts)  # a caption says most of it
+    )
+    return title, (f"image {image_id}", *rest) if name else rest
 
 
-def _text(value: Any) -> str:
-    """Return an attribute as text, a list with commas; empty for anything else."""
+def _texts(value: Any) -> list[str]:
+    """Return an attribute as texts, each once; a list has several."""
     if isinstance(value, list):
-        return ", ".join(dict.fromkeys(filter(None, map(_text, value))))
-    return str(value).strip() if isinstance(value, str | int | float | bool) else ""
+        return list(dict.fromkeys(text for part in value for text in _texts(part)))
+    text = str(value).strip() if isinstance(value, str | int | float | bool) else ""
+    return [text] if text else []
 
 
 def concept_image(study: Study, concept: ConceptId) -> str:

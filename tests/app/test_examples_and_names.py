@@ -18,6 +18,7 @@ from cgraph import tracing
 from cgraph.concept import ConceptId
 from cgraph.study import Study
 from cgraph.trace import Trace
+from cgraph.ui.gallery import image_title
 from cgraph.ui.views import concept_panel, unlike
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -218,7 +219,34 @@ class TestUnlikeAnything:
 
 
 def test_drawn_scenes_are_called_so(study: Study) -> None:
-    drawn = SimpleNamespace(manifest=SimpleNamespace(images={"id": "scenes", "n": 3}))
+    drawn = SimpleNamespace(manifest=SimpleNamespace(images={"kind": "drawn scenes", "n": 3}))
     assert unlike.sentences(drawn)[0] == "This study has only seen drawn scenes."
     assert "A photograph gets a trace all the same" in unlike.sentences(drawn)[1]
     assert unlike.sentences(study)[0].startswith("This image is unlike the 400 images")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "title", "details"),
+    [
+        ({}, "a.png", ()),
+        ({"colour": ["red", "blue", "red"]}, "a.png", ("colour red, blue",)),
+        (
+            {
+                "caption": "a red square on sand",
+                "colour": ["red"],
+                "texture": ["plain"],
+                "place": [],
+                "n": 1,
+                "odd": {"x": 1},
+            },
+            "a red square on sand",
+            ("image a.png", "texture plain", "n 1"),
+        ),
+        ({"label": "cat", "kept": True}, "cat", ("image a.png", "kept True")),
+    ],
+)
+def test_titles_come_from_attributes(
+    attributes: dict[str, Any], title: str, details: tuple[str, ...]
+) -> None:
+    study = SimpleNamespace(attributes=lambda row: attributes, image_ids=["a.png"])
+    assert image_title(study, 0) == (title, details)

@@ -39,11 +39,12 @@ def unlike_notice(opened: OpenStudy, traced: TracedImage) -> None:
                     on_click=uploads.take_to,
                     args=(entry.name,),
                 )
-            with st.popover("Build a study of such images", key="unlike.build"):
+            kind = "photographs" if is_drawn(opened.study) else "such images"
+            with st.popover(f"Build a study of {kind}", key="unlike.build"):
                 st.markdown(
-                    "A study of photographs needs a vision transformer that was trained on "
-                    "photographs, as a folder, and a few thousand pictures, as a folder or Parquet "
-                    "file. In a terminal:"
+                    "A study needs the folder of a vision transformer that was trained on images "
+                    "of that kind, and a few thousand of them in a folder or Parquet file. In a "
+                    "terminal:"
                 )
                 st.code(_BUILD, language="bash", wrap_lines=True)
                 st.markdown(
@@ -70,5 +71,4 @@ def sentences(study: Study) -> tuple[str, str]:
 
 def is_drawn(study: Study) -> bool:
     """Return whether the images of a study are drawn scenes."""
-    images = study.manifest.images
-    return "scenes" in (images.get("kind"), images["id"])
+    return study.manifest.images.get("kind") == "drawn scenes"
