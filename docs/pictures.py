@@ -41,8 +41,8 @@ class Picture:
 
 
 PICTURES = (
-    Picture("trace-light", 1360, 900, "light"),
-    Picture("trace-dark", 1360, 900, "dark"),
+    Picture("trace-light", 1360, 1060, "light"),
+    Picture("trace-dark", 1360, 1060, "dark"),
     Picture("trace-narrow", 420, 900, "light"),
 )
 
@@ -101,7 +101,8 @@ def smaller(data: bytes) -> bytes:
         full = image.convert("RGB")
     for colours in (256, 128, 64, 32):
         buffer = io.BytesIO()
-        reduced = full.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        # Colours are what the pictures are about: small spots of one must keep it.
+        reduced = full.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1)
         reduced.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= MOST_BYTES:
             break

@@ -24,7 +24,7 @@ def image_title(study: Study, row: int) -> tuple[str, tuple[str, ...]]:
     rest = tuple(
         f"{key} {', '.join(texts)}"
         for key, texts in attributes.items()
-        if not all(text in title for text in texts)  # a caption says most of it
+        if not {*" ".join(texts).split()} <= {*title.split()}  # a caption says most of it
     )
     return title, (f"image {image_id}", *rest) if name else rest
 

@@ -234,6 +234,7 @@ def test_drawn_scenes_are_called_so(study: Study) -> None:
             {
                 "caption": "a red square on sand",
                 "colour": ["red"],
+                "object": ["red square"],
                 "texture": ["plain"],
                 "place": [],
                 "n": 1,
