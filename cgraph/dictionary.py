@@ -19,7 +19,6 @@ import numpy as np
 
 from cgraph.codes import Codes
 from cgraph.errors import ConfigError, DataError, StudyError
-from cgraph.pursuit import omp
 
 _ROWS = 4096  # tokens encoded at a time, which bounds the dense scores of all atoms
 
@@ -169,6 +168,8 @@ class PursuitEncoder:
     def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
         """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
         prepared = self._prepare(centred)
+        from cgraph.pursuit import omp  # brings numba, which takes long to load
+
         indices, values = omp(prepared, self.components, max_nnz, nonnegative=self.nonnegative)
         return indices, values * np.where(indices >= 0, self.gain[indices], 0)
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import sparse
 
 from cgraph.codes import Codes
 from cgraph.config import MAX_SCORED_PREVALENCE, MIN_HELD_OUT_POSITIVES, MIN_TRAIN_POSITIVES
@@ -30,6 +29,8 @@ from cgraph.metrics import (
 )
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from cgraph.predictor import InputRows, Predictors
 
 ScoreSource: TypeAlias = "NDArray[Any] | Callable[[NDArray[np.intp]], NDArray[Any]]"

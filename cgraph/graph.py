@@ -12,15 +12,18 @@ balanced log-odds of a child are its intercept plus the sum of weight times inpu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from scipy import sparse
-from scipy.special import expit
 
+from cgraph.codes import stable_order
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError, DataError
 from cgraph.graph_tables import CONCEPT_SCHEMA, ConceptRecord, read_concepts, read_edges
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,17 @@ class _LayerEdges:
         entries = slice(starts[0], starts[-1])
         starts = starts - starts[0]
         parents = columns["parent"][entries]
-        # SciPy's change from rows to columns is a counting sort, much faster than argsort.
-        numbers = np.arange(len(parents), dtype=np.int32)
-        by_child = sparse.csr_array((numbers, parents, starts), shape=(len(starts) - 1, n_parents))
-        by_parent = by_child.tocsc()
+        by_parent = stable_order(parents, n_parents)
+        children = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts))
+        counts = np.bincount(parents, minlength=n_parents)
         return cls(
             starts=starts,
             parents=parents,
             weights=columns["weight"][entries],
             selection_rates=columns["selection_rate"][entries],
-            by_parent_starts=by_parent.indptr,
-            by_parent_children=by_parent.indices,
-            by_parent_entries=by_parent.data,
+            by_parent_starts=np.concatenate([[0], np.cumsum(counts)]),
+            by_parent_children=children[by_parent],
+            by_parent_entries=by_parent,
         )
 
 
@@ -302,6 +304,8 @@ class ConceptGraph:
     def weight_matrix(self, child_layer: int) -> sparse.csr_array:
         """Return the weights into a layer, shape ``(n_children, n_parents)``, without a copy."""
         self._check_layer(child_layer, 2)
+        from scipy import sparse
+
         edges = self._layers[child_layer - 2]
         shape = (self.n_concepts(child_layer), self.n_concepts(child_layer - 1))
         return sparse.csr_array((edges.weights, edges.parents, edges.starts), shape=shape)
@@ -378,7 +382,8 @@ class ConceptGraph:
         score = self.score(child_layer, indices, values, children)
         chosen = slice(None) if children is None else np.asarray(children, dtype=np.int64)
         slope = self.column(child_layer, "slope")[chosen]
-        return expit(slope * score + self.column(child_layer, "offset")[chosen])
+        with np.errstate(over="ignore"):  # the exponential of a large number is infinite, and p 0
+            return 1 / (1 + np.exp(-(slope * score + self.column(child_layer, "offset")[chosen])))
 
     def _check_layer(self, layer: int, lowest: int) -> None:
         if not lowest <= layer <= self.n_layers:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cgraph.concept import ConceptId
 from cgraph.errors import StudyError
+from cgraph.store import as_array, distinct
 
 CONCEPT_SCHEMA = pa.schema(
     [
@@ -173,7 +173,7 @@ def _read_columns(table: pa.Table, schema: pa.Schema, name: str) -> dict[str, np
     for field in schema:
         column = table.column(field.name)
         if pa.types.is_string(field.type):
-            other = sorted(map(str, {*pc.unique(column).to_pylist()} - {"class"}))
+            other = sorted(map(str, distinct(column) - {"class"}))
             if other:
                 raise StudyError(
                     f"The table of {name} holds concepts of kind {', '.join(other)}; this version "
@@ -185,14 +185,15 @@ def _read_columns(table: pa.Table, schema: pa.Schema, name: str) -> dict[str, np
                 f"Column {field.name} of the table of {name} has empty cells. {_REBUILD}"
             )
         try:
-            column = column.cast(field.type)
+            if column.type != field.type:
+                column = column.cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise StudyError(
                 f"Column {field.name} of the table of {name} is {column.type}, not {field.type}, "
                 f"and cannot be converted. {_REBUILD}"
             ) from None
         chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        columns[field.name] = chunk.to_numpy(zero_copy_only=False)
+        columns[field.name] = as_array(chunk)
     return columns
 
 

@@ -13,14 +13,16 @@ worked through in blocks of columns. Figures are float64, because averages are t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from cgraph.codes import Codes
 from cgraph.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Figures: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = "NDArray[np.bool_] | sparse.sparray | sparse.spmatrix | Codes"
@@ -319,6 +321,8 @@ def ranked_columns(
 
 def _sparse_labels(labels: Labels, shape: tuple[int, ...] | None = None) -> sparse.csr_array:
     """Return labels as sparse rows of ones, of the shape that is asked for."""
+    from scipy import sparse
+
     if isinstance(labels, Codes):
         rows = labels.to_csr(binary=True)
     elif sparse.issparse(labels):

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from cgraph.codes import Codes
 from cgraph.errors import StudyError
 
 LOCK_NAME = ".lock"
 TEMPORARY_SUFFIX = ".partial"
+
+_LONG_COLUMN = 50_000
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,29 @@ def read_table(path: Path) -> pa.Table:
         raise StudyError(f"{path} is not an Arrow file ({error}).") from None
 
 
+def as_array(column: pa.Array) -> np.ndarray:
+    """Return an Arrow array of numbers without nulls as a NumPy array; only Booleans are copied.
+
+    Arrow's own ``to_numpy`` first loads pandas, which takes longer than reading a whole study.
+    """
+    if not len(column):
+        return np.empty(0, dtype=column.type.to_pandas_dtype())
+    if pa.types.is_boolean(column.type):
+        bits = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+        ends = column.offset + len(column)
+        return np.unpackbits(bits, count=ends, bitorder="little")[column.offset :].astype(bool)
+    return np.from_dlpack(column)
+
+
+def distinct(column: pa.ChunkedArray) -> set[str | None]:
+    """Return the different texts of a column.
+
+    Arrow's own ``unique`` first loads all compute functions, which pays for long columns only.
+    """
+    values = column.unique() if len(column) > _LONG_COLUMN else column
+    return set(values.to_pylist())
+
+
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one array as ``.npy``."""
     buffer = io.BytesIO()
@@ -207,9 +231,9 @@ def codes_from_table(table: pa.Table, path: Path) -> Codes:
         rows = table.column("code").combine_chunks()
         if isinstance(rows, pa.ChunkedArray):
             rows = rows.chunk(0)
-        offsets = rows.offsets.to_numpy().astype(np.int64)
-        indices = rows.values.field("index").to_numpy().astype(np.int32)
-        coefficients = rows.values.field("coefficient").to_numpy().astype(np.float32, copy=False)
+        offsets = as_array(rows.offsets).astype(np.int64)
+        indices = as_array(rows.values.field("index")).astype(np.int32)
+        coefficients = as_array(rows.values.field("coefficient")).astype(np.float32, copy=False)
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         raise StudyError(f"{path} does not hold codes ({error}).") from None
     if rows.null_count or rows.values.null_count or offsets[0] != 0 or offsets[-1] != len(indices):
@@ -252,6 +276,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     StudyError
         If another build holds it.
     """
+    from filelock import FileLock, Timeout
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_NAME, timeout=0)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from cgraph.codes import Codes
 from cgraph.config import SPLIT_SHARES, Inputs
 from cgraph.evaluation import FIGURE_SCHEMA, LAYER_SCHEMA, PAIR_SCHEMA
+from cgraph.store import distinct
 
 _MODEL = {
     "id": str,
@@ -114,7 +115,7 @@ def check_images(table: pa.Table, n_images: int) -> None:
     check_columns(table, IMAGE_SCHEMA)
     if table.num_rows != n_images:
         raise ValueError(f"it has {table.num_rows} rows for {n_images} images")
-    unknown = set(table.column("split").unique().to_pylist()) - set(SPLIT_SHARES)
+    unknown = distinct(table.column("split")) - set(SPLIT_SHARES)
     if unknown:
         raise ValueError(f"it names the parts {sorted(map(str, unknown))} of the split")
 

@@ -102,3 +102,23 @@ def test_a_second_builder_is_refused(tmp_path):
         pass
     with store.folder_lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_arrow_columns_become_arrays(start: int) -> None:
+    flags = [True, False, False, True, True, False, True, False, False, True, True]
+    for values, kind in [
+        (flags, pa.bool_()),
+        ([5, -2, 7, 0, 1], pa.int16()),
+        ([0.5] * 4, pa.float32()),
+    ]:
+        array = store.as_array(pa.array(values, kind).slice(start))
+        assert array.tolist() == values[start:]
+        assert array.dtype == kind.to_pandas_dtype()
+    assert store.as_array(pa.array([], pa.int32())).dtype == np.int32
+
+
+@pytest.mark.parametrize("n", [4, 60_000])
+def test_the_different_texts_of_a_column(n: int) -> None:
+    column = pa.chunked_array([["a", "b"] * (n // 2), [None, "c"]])
+    assert store.distinct(column) == {"a", "b", "c", None}

@@ -40,11 +40,14 @@ class OpenStudy:
     study : Study
     selection : Selection
         What the link asks for, as far as the study has it.
+    others : tuple of StudyEntry
+        The other studies that were found.
     """
 
     entry: StudyEntry
     study: Study
     selection: state.Selection
+    others: tuple[StudyEntry, ...] = ()
 
 
 def open_page(name: str) -> OpenStudy | None:
@@ -130,7 +133,8 @@ def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> O
         checked, more = state.check(selection, study)
         remarks += more
         _passed_over(found)
-        return OpenStudy(entry, study, checked)
+        others = tuple(other for other in found.entries if other is not entry)
+        return OpenStudy(entry, study, checked, others)
     for problem in found.problems:
         st.error(words.plain(problem))
     if asked is None:

@@ -1,4 +1,4 @@
-"""What is opened once and shared by everybody: the list of studies, open studies, their models."""
+"""What is opened once and shared by everybody: the list of studies and open studies."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from cgraph.errors import StudyError
 from cgraph.manifest import MANIFEST, Manifest
 from cgraph.study import Study
-
-if TYPE_CHECKING:
-    from cgraph.vit import VisionModel
 
 STUDIES_VARIABLE = "CGRAPH_STUDIES"
 """Environment variable with the folders to look in first, separated as in ``PATH``."""
@@ -132,27 +128,11 @@ def open_study(entry: StudyEntry) -> Study:
     """
     study = Study.open(entry.folder)
     study.graph.n_concepts()  # what the first page needs, so that a damaged graph shows here
-    _spare_from_collection()
+    gc.freeze()  # without the collection, which takes longer than opening
     return study
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
-def load_model(entry: StudyEntry) -> VisionModel:
-    """Load the model of a study once for everybody; the first time takes some seconds.
-
-    Raises
-    ------
-    ModelError
-        If it is not where the study says.
-    """
-    from cgraph import tracing
-
-    model = tracing.load_model(open_study(entry))
-    _spare_from_collection()
-    return model
-
-
-def _spare_from_collection() -> None:
+def spare_from_collection() -> None:
     """Take what is here to stay out of the garbage collector's way.
 
     Streamlit collects after every answer, and looking through all libraries and studies again

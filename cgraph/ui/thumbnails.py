@@ -19,7 +19,7 @@ def data_uri(jpeg: bytes) -> str:
 
 @lru_cache(maxsize=8192)
 def thumbnail_uri(study: Any, row: int, side: int | None = None) -> str:
-    """Return a stored thumbnail, made square and smaller if asked.
+    """Return a stored thumbnail, made square and smaller if asked and if that saves much.
 
     Parameters
     ----------
@@ -28,12 +28,15 @@ def thumbnail_uri(study: Any, row: int, side: int | None = None) -> str:
     row : int
         Row of the image.
     side : int, optional
-        Side in pixels of a square cut from the middle; without it the thumbnail as it is stored.
+        Side in pixels at which it will be shown as a square. A thumbnail more than twice as large
+        is cut and made smaller; others are passed on as they are stored, which is much faster.
     """
     stored = study.thumbnail(row)
     if side is None:
         return data_uri(stored)
     with Image.open(io.BytesIO(stored)) as image:
+        if min(image.size) <= 2 * side:
+            return data_uri(stored)
         return data_uri(square_jpeg(image, side))
 
 

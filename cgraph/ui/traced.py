@@ -13,13 +13,9 @@ from cgraph.config import TRAIN
 from cgraph.errors import StudyError
 from cgraph.study import Study
 from cgraph.trace import ActiveConcept, Trace
-from cgraph.ui import words
+from cgraph.ui import gallery, words
 from cgraph.ui.components.trace_graph import GraphPicture, draw
 from cgraph.ui.lighting import LitPaths, light
-from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
-
-NODE_PX = 56
-"""Side of a concept's thumbnail, which is drawn at about 40 pixels."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,26 @@ class TracedImage:
     @cached_property
     def graph(self) -> GraphPicture:
         """The drawing of the trace."""
-        return draw(self.trace, self.lights, lambda concept: concept_image(self.study, concept))
+        return draw(
+            self.trace,
+            self.lights,
+            lambda concept: gallery.concept_image(self.study, concept),
+            self.name,
+        )
+
+    def name(self, concept: ConceptId) -> str:
+        """Return what people call a concept, or nothing if it has no name."""
+        return gallery.concept_name(self.study, concept)
+
+    @property
+    def has_large_picture(self) -> bool:
+        """Whether the picture is more than a thumbnail: that of an example or an upload."""
+        return self.row is None or self.row in gallery.example_rows(self.study)
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether it was uploaded and is unlike all that the study has seen."""
+        return self.row is None and bool(getattr(self.trace, "unusual", False))
 
     @cached_property
     def lights(self) -> dict[ConceptId, LitPaths]:
@@ -126,15 +141,15 @@ class TracedImage:
         """The concept to begin with: strong in the last layer, and rare enough to tell something.
 
         Like a word's weight in a text: coefficient times the logarithm of one over the prevalence.
+        A concept with a name goes before all others.
         """
         last = self.trace.layers[-1] if self.trace.layers else ()
         n_train = max(1, len(self.study.rows(TRAIN)))
         counts = self.study.graph.column(len(self.trace.layers), "n_train")
 
-        def weight(active: ActiveConcept) -> float:
-            return abs(active.coefficient) * math.log(
-                (n_train + 1) / (counts[active.concept.index] + 1)
-            )
+        def weight(active: ActiveConcept) -> tuple[bool, float]:
+            rarity = math.log((n_train + 1) / (counts[active.concept.index] + 1))
+            return bool(self.name(active.concept)), abs(active.coefficient) * rarity
 
         return max(last, key=weight).concept if last else None
 
@@ -178,12 +193,6 @@ class TracedImage:
         )
 
 
-def concept_image(study: Study, concept: ConceptId) -> str:
-    """Return the thumbnail that stands for a concept, or nothing if no training image has it."""
-    rows = exemplar_rows(study, concept, 1)
-    return thumbnail_uri(study, rows[0], NODE_PX) if rows else ""
-
-
 @lru_cache(maxsize=8)
 def held_out_figures(study: Study) -> dict[tuple[int, int], dict[str, Any]]:
     """Return the held-out figures of each concept by (layer, index); empty if there are none."""
@@ -203,19 +212,3 @@ def held_out_explained(study: Study) -> tuple[float, ...]:
         return ()
     values = [row["explained_variance"] for row in sorted(rows, key=lambda row: row["layer"])]
     return tuple(value for value in values if words.known(value))
-
-
-def image_title(study: Study, row: int) -> tuple[str, tuple[str, ...]]:
-    """Return what to call an image of a study, and what else its attributes say."""
-    attributes = {
-        key: value
-        for key, value in study.attributes(row).items()
-        if isinstance(value, str | int | float | bool) and str(value).strip()
-    }
-    image_id = study.image_ids[row]
-    name = next((key for key in ("caption", "label", "name") if key in attributes), None)
-    if name is None:
-        return image_id, tuple(f"{key} {value}" for key, value in attributes.items())
-    title = str(attributes.pop(name))
-    rest = tuple(f"{key} {value}" for key, value in attributes.items())
-    return title, (f"image {image_id}", *rest)

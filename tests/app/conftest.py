@@ -42,6 +42,10 @@ def app_environment(
     """Make the app find the planted study and nothing of this machine."""
     import streamlit as st
 
+    from cgraph.ui.models import shelf
+
+    monkeypatch.setattr(shelf, "prepare", lambda *_: None)  # no test waits for a model in vain
+    shelf.clear()
     monkeypatch.setenv("CGRAPH_STUDIES", str(studies_folder))
     monkeypatch.delenv("CGRAPH_MODEL_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -50,6 +54,7 @@ def app_environment(
     yield monkeypatch
     st.cache_data.clear()
     st.cache_resource.clear()
+    shelf.clear()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from cgraph.concept import ConceptId
 from cgraph.errors import ModelError
 from cgraph.graph import ConceptGraph
 from cgraph.study import Study
+from cgraph.ui.models import shelf
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -242,6 +243,7 @@ class TestPlantedStudy:
 
         monkeypatch.setattr(tracing, "load_model", gone)
         st.cache_resource.clear()
+        shelf.clear()
         app.run()
         assert not app.exception
         assert "'red.jpg' was not traced again. The model was not found." in app.error[0].value

@@ -18,10 +18,12 @@ class ConceptRow:
     ----------
     id : str
         The concept, as people write it.
+    name : str
+        What people call it; empty for a concept without a name.
     image : str
         Data URI of its thumbnail; empty for a concept that no training image has.
     note : str
-        A few words beneath the id.
+        A few words beneath the name.
     weight : float
         Decides the colour.
     text : str
@@ -33,6 +35,7 @@ class ConceptRow:
     """
 
     id: str
+    name: str
     image: str
     note: str
     weight: float
@@ -64,7 +67,7 @@ def concept_list(
     on_pick : callable
         Called after a choice, before the page or fragment runs again.
     """
-    items = [asdict(row) for row in rows]
+    items = tuple(asdict(row) for row in rows)  # of a list Streamlit asks pandas what it is
     _component(
         key=key,
         data={"revision": revision_of(label, *map(repr, rows)), "items": items, "label": label},

@@ -58,7 +58,8 @@ def image_grid(
             "revision": revision_of(
                 label, *(text for image in images for text in (image.id, image.label, image.image))
             ),
-            "items": [asdict(image) for image in images],
+            # Of a list Streamlit asks pandas what it is, and loads it for that.
+            "items": tuple(asdict(image) for image in images),
             "label": label,
             "selected": selected,
             "columns": columns,

@@ -47,7 +47,10 @@ class GraphPicture:
 
 
 def draw(
-    trace: Trace, lights: dict[ConceptId, LitPaths], image_of: Callable[[ConceptId], str]
+    trace: Trace,
+    lights: dict[ConceptId, LitPaths],
+    image_of: Callable[[ConceptId], str],
+    name_of: Callable[[ConceptId], str] = lambda concept: "",
 ) -> GraphPicture:
     """Prepare the drawing of a trace.
 
@@ -58,6 +61,8 @@ def draw(
         What lights up with each active concept.
     image_of : callable
         Data URI of the thumbnail that stands for a concept.
+    name_of : callable
+        What people call a concept; empty for one without a name.
 
     Returns
     -------
@@ -81,7 +86,7 @@ def draw(
         "layers": [
             {
                 "name": f"Layer {depth}",
-                "nodes": [_node(concept, layer, image_of) for concept in order],
+                "nodes": [_node(concept, layer, image_of, name_of) for concept in order],
             }
             for depth, (order, layer) in enumerate(zip(orders, trace.layers, strict=True), start=1)
         ],
@@ -116,7 +121,10 @@ def draw(
 
 
 def _node(
-    concept: ConceptId, layer: tuple[ActiveConcept, ...], image_of: Callable[[ConceptId], str]
+    concept: ConceptId,
+    layer: tuple[ActiveConcept, ...],
+    image_of: Callable[[ConceptId], str],
+    name_of: Callable[[ConceptId], str],
 ) -> dict[str, Any]:
     """Describe a concept; the layer comes strongest first."""
     rank = next(i for i, active in enumerate(layer) if active.concept == concept)
@@ -133,12 +141,15 @@ def _node(
         lines.append(
             f"{active.n_parents_active} of {words.count(active.n_parents, 'parent')} active"
         )
+    name = name_of(concept)
+    called = f"{name}, {concept}" if name else str(concept)
     return {
         "id": str(active.concept),
+        "name": name,
         "image": image_of(active.concept),
         "share": round(abs(active.coefficient) / (abs(layer[0].coefficient) or 1.0), 3),
         "lines": lines,
-        "label": f"Concept {active.concept}: {', '.join(lines)}",
+        "label": f"Concept {called}: {', '.join(lines)}",
     }
 
 

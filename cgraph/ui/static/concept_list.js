@@ -1,4 +1,4 @@
-// A list of concepts: picture, id, a line of words, a signed weight. Choosing one is reported with
+// A list of concepts: picture, name and id, a line of words, a signed weight. Choosing one is reported with
 // setTriggerValue("picked", id).
 
 const rendered = new WeakMap();
@@ -34,7 +34,10 @@ function row(item, list) {
     element("span", "blank", "", button);
   }
   const words = element("span", "words", "", button);
-  element("b", "", item.id, words);
+  const title = element("span", "title", "", words);
+  title.title = item.name ? `${item.name} (${item.id})` : item.id;
+  element("b", "", item.name || item.id, title);
+  if (item.name) element("small", "id", item.id, title);
   element("small", "", item.note, words);
   if (item.share !== null) {
     const bar = element("span", "bar", "", words);

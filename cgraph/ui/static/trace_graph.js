@@ -5,8 +5,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const NARROWEST_COLUMN = 64; // pixels; a narrower frame scrolls
-const ROW = { tallest: 62, lowest: 40, room: 600 };
-const LABEL = 17; // pixels below a thumbnail: bar and id
+const ROW = { tallest: 70, lowest: 40, room: 600 }; // without names, which need more
+const LABEL = { id: 17, names: 28 }; // pixels below a thumbnail: bar and id; bar, name and id
+const NAME_PX = 11; // as in the style sheet
 const HEAD = 30;
 const WIDEST_EDGE = 6;
 const ANSWER_MS = 3000; // how long a choice made here outranks what Python last said
@@ -41,6 +42,19 @@ function html(tag, className, text, parent) {
   if (text) element.textContent = text;
   parent?.appendChild(element);
   return element;
+}
+
+/** Return a function that cuts a name, with an ellipsis, so that it is at most `room` wide. */
+function shortener(root, room) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `600 ${NAME_PX}px ${getComputedStyle(root).fontFamily}`;
+  const fits = (text) => pen.measureText(text).width <= room;
+  return (name) => {
+    if (fits(name)) return name;
+    let length = name.length - 1;
+    while (length > 1 && !fits(`${name.slice(0, length).trimEnd()}…`)) length -= 1;
+    return `${name.slice(0, length).trimEnd()}…`;
+  };
 }
 
 class TraceGraph {
@@ -121,7 +135,9 @@ class TraceGraph {
     node.frame = svg("rect", { class: "frame" }, group);
     node.track = svg("rect", { class: "track" }, group);
     node.bar = svg("rect", { class: "bar" }, group);
-    node.text = svg("text", { class: "id", "text-anchor": "middle" }, group);
+    node.title = node.name ? svg("text", { class: "name", "text-anchor": "middle" }, group) : null;
+    const kind = node.name ? "id under" : "id";
+    node.text = svg("text", { class: kind, "text-anchor": "middle" }, group);
     node.text.textContent = node.id;
     group.addEventListener("pointerenter", () => this.hover(node));
     group.addEventListener("pointerleave", () => this.hover(null));
@@ -141,8 +157,12 @@ class TraceGraph {
     const width = Math.max(this.scroll.clientWidth, NARROWEST_COLUMN * layers.length);
     const rows = Math.max(1, ...layers.map((layer) => layer.nodes.length));
     const column = width / layers.length;
-    const row = Math.min(ROW.tallest, Math.max(ROW.lowest, ROW.room / rows));
-    const side = Math.min(row - LABEL - 3, column - 16);
+    const named = this.nodes.some((node) => node.name);
+    const label = named ? LABEL.names : LABEL.id;
+    const more = label - LABEL.id;
+    const row = Math.min(ROW.tallest, Math.max(ROW.lowest, ROW.room / rows)) + more;
+    const side = Math.min(row - label - 3, column - 16);
+    const shorten = shortener(this.root, column - 4);
     const height = HEAD + rows * row;
     if (this.size === `${width}x${height}` && this.drawn === this.canvas) return;
     this.size = `${width}x${height}`;
@@ -165,7 +185,12 @@ class TraceGraph {
       set(node.track, { x, y: y + side + 3, width: side, height: 2.5, rx: 1.25 });
       const share = Math.max(0.04, Math.min(1, node.share));
       set(node.bar, { x, y: y + side + 3, width: side * share, height: 2.5, rx: 1.25 });
-      set(node.text, { x: x + side / 2, y: y + side + LABEL - 1.5 });
+      const middle = x + side / 2;
+      if (node.title) {
+        set(node.title, { x: middle, y: y + side + LABEL.id - 1 });
+        node.title.textContent = shorten(node.name);
+      }
+      set(node.text, { x: middle, y: y + side + (node.title ? LABEL.names - 1.5 : LABEL.id - 1.5) });
     }
     for (const { parent, child, path } of this.edges) {
       const [from, to] = [this.nodes[parent], this.nodes[child]];
@@ -255,7 +280,9 @@ class TraceGraph {
 
   showTip(node) {
     this.tip.replaceChildren();
-    html("strong", "", node.id, this.tip);
+    const title = html("div", "title", "", this.tip);
+    html("strong", "", node.name || node.id, title);
+    if (node.name) html("span", "", node.id, title);
     for (const line of node.lines) html("div", "", line, this.tip);
     this.tip.classList.add("shown");
     const left = node.x - this.scroll.scrollLeft + this.scroll.offsetLeft;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import streamlit as st
 
@@ -11,8 +12,9 @@ from cgraph.concept import ConceptId
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui.gallery import concept_image, image_title, name_of
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
-from cgraph.ui.traced import ConceptFacts, Relation, TracedImage, concept_image, image_title
+from cgraph.ui.traced import ConceptFacts, Relation, TracedImage
 
 N_EXEMPLARS = 9
 N_RELATIONS = 12
@@ -23,6 +25,10 @@ _MEANINGS = (
     ("Coefficient", "how much of the concept is in the class token of this image"),
     ("Parents predict", "how likely the concept is, judged by what is active one layer before"),
     ("Prevalence", "the share of images in which the concept is active"),
+    (
+        "Correlation",
+        "how well two things go together over many images: 0 is not at all, 1 is always",
+    ),
     (
         "AUC",
         "how often the parents rank an image with the concept above one without: "
@@ -35,6 +41,9 @@ _MEANINGS = (
     ("Held-out", "measured on images that took part in no fit"),
     ("Weight", "what an active parent adds to the log-odds of its child"),
 )
+
+_MATCHES = ((0.8, "closely"), (0.6, "well"), (0.4, "fairly well"), (-1.0, "loosely"))
+"""Lowest correlation of a name with its attribute, and the word for it."""
 
 _EXEMPLARS = "panel.exemplars"
 _PARENTS = "panel.parents"
@@ -98,7 +107,29 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     else:
         n_active = len(traced.trace.layers[facts.concept.layer - 1])
         here = f"active here, number {facts.rank} of {n_active} in layer {facts.concept.layer}"
-    return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
+    name = name_of(traced.study, facts.concept)
+    if name is None:
+        return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
+    title = escape(name.text, quote=True)
+    return (
+        f"<h3 class='cg-concept' title='{title} ({facts.concept})'><span>{title}</span> "
+        f"<small>{facts.concept}</small></h3><p class='cg-quiet'>{here}</p>"
+        f"<p class='cg-sentence'>{escape(_match_sentence(name))}</p>"
+    )
+
+
+def _match_sentence(name: Any) -> str:
+    """Say how well the images of a concept agree with the attribute that gives it its name."""
+    how = next(word for least, word in _MATCHES if name.strength >= least)
+    return (
+        f"It matches {name.attribute} ‘{name.value}’ {how}: a correlation of "
+        f"{words.fraction(name.strength)} on held-out images."
+    )
+
+
+def _called(traced: TracedImage, concept: ConceptId) -> str:
+    name = traced.name(concept)
+    return f"{name} ({concept})" if name else str(concept)
 
 
 def _figures(facts: ConceptFacts) -> str:
@@ -142,7 +173,8 @@ def _exemplars(traced: TracedImage, facts: ConceptFacts, on_image: Callable[[str
             GridImage(study.image_ids[row], image_title(study, row)[0], thumbnail_uri(study, row))
             for row in rows
         ],
-        label=f"Training images in which {facts.concept} is strongest; choose one to trace it",
+        label=f"Training images in which {_called(traced, facts.concept)} is strongest; "
+        "choose one to trace it",
         columns=3,
         key=_EXEMPLARS,
         on_pick=lambda: on_image(st.session_state[_EXEMPLARS]["picked"]),
@@ -186,6 +218,7 @@ def _relations(
         [
             ConceptRow(
                 id=str(relation.concept),
+                name=traced.name(relation.concept),
                 image=concept_image(traced.study, relation.concept),
                 note=_note(relation, of_child=key == _CHILDREN),
                 weight=relation.weight,
@@ -195,7 +228,7 @@ def _relations(
             )
             for relation in shown
         ],
-        label=f"{'Parents' if key == _PARENTS else 'Children'} of {facts.concept}",
+        label=f"{'Parents' if key == _PARENTS else 'Children'} of {_called(traced, facts.concept)}",
         key=key,
         on_pick=lambda: on_concept(st.session_state[key]["picked"]),
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-from dataclasses import dataclass, replace
 from html import escape
 
 import streamlit as st
@@ -13,19 +10,18 @@ from PIL.Image import Image
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT, TRAIN, TUNE
 from cgraph.errors import CgraphError
-from cgraph.images import load_image
 from cgraph.study import Study
-from cgraph.ui import resources, state, words
-from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui import gallery, resources, state, uploads, words
 from cgraph.ui.components.trace_graph import trace_graph
 from cgraph.ui.frame import OpenStudy
+from cgraph.ui.models import shelf
 from cgraph.ui.resources import StudyEntry
 from cgraph.ui.thumbnails import picture_uri, thumbnail_uri
-from cgraph.ui.traced import TracedImage, held_out_explained, image_title
+from cgraph.ui.traced import TracedImage, held_out_explained
 from cgraph.ui.views.concept_panel import concept_panel
+from cgraph.ui.views.image_choice import image_choice
+from cgraph.ui.views.unlike import unlike_notice
 
-_STRIP_LENGTH = 14
-_STRIP_PX = 80
 _PICTURE_PX = 480
 
 _INTRODUCTION = (
@@ -36,24 +32,7 @@ _INTRODUCTION = (
 _PART_NAMES = {TRAIN: "training", TUNE: "tuning", HELD_OUT: "held-out"}
 
 _GRAPH = "trace.graph"
-_STRIP = "trace.strip"
-_PAGE = "trace.page"
-_UPLOADER = "trace.uploader"
-_PENDING = "trace.pending"
-_UPLOAD = "trace.upload"
-_PROBLEM = "trace.problem"
 _CLEARED = "trace.cleared"
-_N_UPLOADS = "trace.n_uploads"
-
-
-@dataclass(frozen=True)
-class Upload:
-    """An image that somebody brought, and the study that it was traced in."""
-
-    study: str
-    name: str
-    digest: str
-    image: Image
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -61,18 +40,24 @@ def _stored_image(entry: StudyEntry, row: int) -> TracedImage:
     from cgraph import tracing
 
     study = resources.open_study(entry)
-    title, details = image_title(study, row)
-    details = (f"{_PART_NAMES[str(study.split[row])]} image", *details)
-    trace = tracing.trace_row(study, row)
-    return TracedImage(study, trace, title, details, thumbnail_uri(study, row), row)
+    title, details = gallery.image_title(study, row)
+    part = f"{_PART_NAMES[str(study.split[row])]} image"
+    if row in gallery.example_rows(study):
+        trace, picture = gallery.example_trace(study, row), gallery.example_picture(study, row)
+        part = f"example, {part}"
+    else:
+        trace, picture = tracing.trace_row(study, row), thumbnail_uri(study, row)
+    return TracedImage(study, trace, title, (part, *details), picture, row)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Tracing the image …")
+@st.cache_resource(
+    max_entries=32, show_spinner="Tracing the image … The first one waits for the model to load."
+)
 def _uploaded_image(entry: StudyEntry, name: str, digest: str, _image: Image) -> TracedImage:
     from cgraph import tracing
 
     study = resources.open_study(entry)
-    trace = tracing.trace_image(study, resources.load_model(entry), _image, name)
+    trace = tracing.trace_image(study, shelf.get(entry, study), _image, name)
     size = f"{_image.width} × {_image.height} pixels"
     picture = picture_uri(_image, _PICTURE_PX)
     return TracedImage(study, trace, name, ("uploaded image", size), picture, None)
@@ -90,76 +75,49 @@ def show(opened: OpenStudy) -> None:
     except CgraphError as error:
         st.error(words.plain(f"The image cannot be traced. {error}"))
         return
+    unlike_notice(opened, traced)
     with st.container(key="cg-top", horizontal=True, gap="medium"):
         alternative = escape(f"The traced image: {traced.title}", quote=True)
         # A stored thumbnail is small; enlarged to the size of an upload it would look broken.
-        kind = "cg-picture" if traced.row is None else "cg-picture cg-small"
+        kind = "cg-picture" if traced.has_large_picture else "cg-picture cg-small"
         st.html(f"<img class='{kind}' src='{traced.picture}' alt='{alternative}'>", width="content")
         with st.container(key="cg-about"):
-            _about(opened.study, traced)
-            _choices(opened.study, traced)
+            with st.container(key="cg-heading", horizontal=True, gap="medium"):
+                _about(opened.study, traced)
+                _download(opened.study, traced)
+            image_choice(opened.study, traced, on_image=lambda chosen: _go(opened.study, chosen))
     _explore(opened.study, traced)
-
-
-# ---- which image
+    shelf.prepare(opened.entry, opened.study)
 
 
 def _traced(opened: OpenStudy) -> TracedImage:
     """Trace what was just uploaded, or what the link asks for."""
-    problem = st.session_state.pop(_PROBLEM, None)
+    problem = uploads.take_problem()
     if problem is not None:
         st.error(words.plain(problem))
-    pending: Upload | None = st.session_state.pop(_PENDING, None)
+    pending = uploads.take_pending()
     if pending is not None:
         try:
             traced = _uploaded_image(opened.entry, pending.name, pending.digest, pending.image)
         except CgraphError as error:
             st.error(words.plain(f"The image {pending.name!r} was not traced. {error}"))
         else:
-            st.session_state[_UPLOAD] = replace(pending, study=opened.study.name)
+            uploads.keep(pending, opened.study)
             st.session_state[_CLEARED] = False
-            st.session_state[_N_UPLOADS] = st.session_state.get(_N_UPLOADS, 0) + 1
             state.change(opened.study, image=None, concept=None)
             return traced
-    upload = _upload_in(opened.study)
+    upload = uploads.kept_in(opened.study)
     wanted = opened.selection.image
     if wanted is None and upload is not None:
         try:
             return _uploaded_image(opened.entry, upload.name, upload.digest, upload.image)
         except CgraphError as error:  # the study was built anew, or the model has gone
-            del st.session_state[_UPLOAD]
+            uploads.drop()
             st.error(words.plain(f"The image {upload.name!r} was not traced again. {error}"))
-    rows = _browsable(opened.study)
-    row = opened.study.row(wanted) if wanted is not None else rows[0]
-    return _stored_image(opened.entry, row)
-
-
-def _upload_in(study: Study) -> Upload | None:
-    """Return the image that was last uploaded and traced in a study."""
-    upload: Upload | None = st.session_state.get(_UPLOAD)
-    return upload if upload is not None and upload.study == study.name else None
-
-
-def _browsable(study: Study) -> list[int]:
-    """Return the held-out images, or all of a study that keeps none apart."""
-    return study.rows(HELD_OUT).tolist() or list(range(len(study.image_ids)))
-
-
-def _uploaded() -> None:
-    file = st.session_state[_UPLOADER]
-    if file is None:
-        return
-    data = file.getvalue()
-    try:
-        image = load_image(data, file.name)
-    except CgraphError as error:
-        st.session_state[_PROBLEM] = str(error)
-        return
-    digest = hashlib.sha256(data).hexdigest()
-    st.session_state[_PENDING] = Upload("", file.name, digest, image)
-
-
-# ---- what is said of it, and which others there are
+    if wanted is not None:
+        return _stored_image(opened.entry, opened.study.row(wanted))
+    shown = gallery.example_rows(opened.study) or gallery.held_out_rows(opened.study)
+    return _stored_image(opened.entry, shown[0])
 
 
 def _about(study: Study, traced: TracedImage) -> None:
@@ -188,70 +146,20 @@ def _about(study: Study, traced: TracedImage) -> None:
     )
 
 
-def _choices(study: Study, traced: TracedImage) -> None:
-    rows = _browsable(study)
-    n_pages = -(-len(rows) // _STRIP_LENGTH)
-    place = rows.index(traced.row) if traced.row in rows else None
-    page = st.session_state.get(_PAGE)
-    if page is None or page[0] != (study.name, traced.row):
-        page = ((study.name, traced.row), (place or 0) // _STRIP_LENGTH)
-        st.session_state[_PAGE] = page
-    first = (page[1] % n_pages) * _STRIP_LENGTH
-    shown = rows[first : first + _STRIP_LENGTH]
-    image_grid(
-        [
-            GridImage(study.image_ids[row], image_title(study, row)[0], _strip_image(study, row))
-            for row in shown
-        ],
-        label="Held-out images",
-        key=_STRIP,
-        on_pick=lambda: _go(study, st.session_state[_STRIP]["picked"]),
-        selected=None if traced.row is None else study.image_ids[traced.row],
+def _download(study: Study, traced: TracedImage) -> None:
+    st.download_button(
+        "Download trace",
+        # Made when it is asked for: a file kept ready would be gone, and complained about by
+        # the browser, as soon as another image is on show.
+        lambda: traced.json,
+        file_name=f"trace-{study.name}-{_file_stem(traced.trace.image_id)}.json",
+        mime="application/json",
+        on_click="ignore",
     )
-    with st.container(key="cg-choices", horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "← Previous", on_click=_turn, args=(page, -1), disabled=n_pages < 2, type="tertiary"
-        )
-        st.html(
-            f"<span class='cg-quiet'>Held-out images {first + 1:,} to {first + len(shown):,} "
-            f"of {len(rows):,}</span>",
-            width="content",
-        )
-        st.button("Next →", on_click=_turn, args=(page, 1), disabled=n_pages < 2, type="tertiary")
-        st.button("Random image", on_click=_go_anywhere, args=(study, rows))
-        # A new key after every traced upload: the popover closes, the trace is what to look at.
-        with st.popover(
-            "Upload an image", key=f"{_UPLOADER}.{st.session_state.get(_N_UPLOADS, 0)}"
-        ):
-            # Without a list of types: the browser would refuse a file and not say why.
-            st.file_uploader(
-                "A PNG, JPEG, WebP, GIF, BMP or TIFF image. It stays on this machine.",
-                key=_UPLOADER,
-                on_change=_uploaded,
-            )
-        if traced.row is not None and _upload_in(study) is not None:
-            st.button("Back to upload", on_click=_go, args=(study, None))
-        st.download_button(
-            "Download trace",
-            # Made when it is asked for: a file kept ready would be gone, and complained about by
-            # the browser, as soon as another image is on show.
-            lambda: traced.json,
-            file_name=f"trace-{study.name}-{_file_stem(traced.trace.image_id)}.json",
-            mime="application/json",
-            on_click="ignore",
-        )
-
-
-def _strip_image(study: Study, row: int) -> str:
-    return thumbnail_uri(study, row, _STRIP_PX)
 
 
 def _file_stem(image_id: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in image_id)[:60].strip("-")
-
-
-def _turn(page: tuple[tuple[str, int | None], int], step: int) -> None:
-    st.session_state[_PAGE] = (page[0], page[1] + step)
 
 
 def _go(study: Study, image_id: str | None) -> None:
@@ -259,15 +167,12 @@ def _go(study: Study, image_id: str | None) -> None:
     state.change(study, image=image_id, concept=None)
 
 
-def _go_anywhere(study: Study, rows: list[int]) -> None:
-    _go(study, study.image_ids[random.choice(rows)])
-
-
 # ---- the graph and the panel: only these run again when a concept is chosen
 
 
 @st.fragment
 def _explore(study: Study, traced: TracedImage) -> None:
+    shelf.note_request()
     selection, _ = state.check(state.read()[0], study)
     if selection.image is not None and selection.image != traced.trace.image_id:
         st.rerun()  # another image was chosen in the panel: the whole page is about it
