@@ -20,7 +20,6 @@ from cgraph.manifest import (
     USUAL,
     evaluation_file,
     example_file,
-    slug,
 )
 from cgraph.naming import names_from_table
 from cgraph.novelty import Usual
@@ -34,18 +33,16 @@ PICTURE_PX = 384
 _NAMED = 0.5  # what a name adds to the worth of a concept that is predicted perfectly
 
 
-def store_examples(job: Job) -> Outcome:
-    """Choose a dozen held-out images, and store their pictures and finished traces."""
+def store_examples(job: Job, study: str) -> Outcome:
+    """Choose a dozen held-out images of a study; store their pictures and finished traces."""
     table = read_table(job.folder / IMAGES)
     image_ids = table.column("image_id").to_pylist()
     rows = np.flatnonzero(split_of(job) == HELD_OUT)
     chosen = choose_examples(codes_of(job, job.n_layers), rows, _worth(job))
-    order = np.argsort(chosen)
     layers = range(1, job.n_layers + 1)
-    tokens = np.empty((len(chosen), job.n_layers), dtype=object)
-    for layer in layers:
-        for place, token in zip(order, tokens_of(job, layer, np.array(chosen)[order]), strict=True):
-            tokens[place, layer - 1] = token
+    rising = np.sort(chosen)
+    tokens = np.stack([tokens_of(job, layer, rising) for layer in layers])
+    codes = [codes_of(job, layer).take(rising) for layer in layers]
     graph = ConceptGraph.from_tables(
         read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES)
     )
@@ -55,12 +52,14 @@ def store_examples(job: Job) -> Outcome:
     place_of = {image_id: place for place, image_id in enumerate(image_set.image_ids)}
     index, files = [], [EXAMPLES]
     for number, row in enumerate(chosen, start=1):
+        place = int(np.searchsorted(rising, row))
         trace = trace_tokens(
             graph,
             dictionaries,
-            np.stack(tokens[number - 1].tolist()),
+            tokens[:, place],
+            [of_layer.take(np.array([place])) for of_layer in codes],
             image_id=image_ids[row],
-            study=slug(job.folder.name),
+            study=study,
             inputs=job.config.predictor.inputs,
             input_scales=job.input_scales,
             usual=usual,

@@ -281,7 +281,7 @@ class _Build:
         scales = tuple(self.manifest.graph["input_scales"])
         self.job = dataclasses.replace(self.job, input_scales=scales)
         self.progress.start("examples", total=1, done=0)
-        outcome = example_stages.store_examples(self.job)
+        outcome = example_stages.store_examples(self.job, self.manifest.name)
         self.progress.advance()
         return self._joined("examples", outcome)
 

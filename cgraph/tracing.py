@@ -25,6 +25,7 @@ from cgraph.study import Study
 from cgraph.trace import Trace, trace_codes
 
 if TYPE_CHECKING:
+    from cgraph.codes import Codes
     from cgraph.dictionary import Dictionary
     from cgraph.vit import VisionModel
 
@@ -76,11 +77,13 @@ def trace_image(study: Study, model: VisionModel, image: Image, image_id: str) -
     image_id : str
         What to call the image.
     """
-    tokens = model.class_tokens(model.preprocess([image]))
+    tokens = model.class_tokens(model.preprocess([image]))[:, 0]
+    dictionaries = [study.dictionary(layer) for layer in range(1, study.n_layers + 1)]
     return trace_tokens(
         study.graph,
-        [study.dictionary(layer) for layer in range(1, study.n_layers + 1)],
-        tokens[:, 0],
+        dictionaries,
+        tokens,
+        [d.encode(token) for d, token in zip(dictionaries, tokens[:, None], strict=True)],
         image_id=image_id,
         study=study.name,
         inputs=study.manifest.graph["inputs"],
@@ -93,6 +96,7 @@ def trace_tokens(
     graph: ConceptGraph,
     dictionaries: Sequence[Dictionary],
     tokens: np.ndarray,
+    codes: Sequence[Codes],
     *,
     image_id: str,
     study: str,
@@ -108,6 +112,8 @@ def trace_tokens(
     dictionaries : sequence of Dictionary
         Of layers 1..L.
     tokens : ndarray of float32, shape (n_layers, d_model)
+    codes : sequence of Codes
+        Of layers 1..L, one row each: what the dictionaries make of the tokens.
     image_id, study : str
         What the trace is of.
     inputs, input_scales
@@ -115,16 +121,14 @@ def trace_tokens(
     usual : Usual
         By which it is judged whether the study has seen such images.
     """
-    codes, explained, pre_activations = [], [], []
-    for token, dictionary in zip(tokens[:, None], dictionaries, strict=True):
-        code = dictionary.encode(token)
-        codes.append(code.row(0))
+    explained, pre_activations = [], []
+    for token, dictionary, code in zip(tokens[:, None], dictionaries, codes, strict=True):
         pre_activations.append(dictionary.pre_activations(token)[0])
         decoded = dictionary.decode(code)
         explained.append(float(explained_share(token, decoded, dictionary.mean)[0]))
     return trace_codes(
         graph,
-        codes,
+        [code.row(0) for code in codes],
         image_id=image_id,
         study=study,
         explained=explained,

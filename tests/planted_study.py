@@ -24,13 +24,17 @@ from cgraph.manifest import (
     CONCEPTS,
     DICTIONARIES,
     EDGES,
+    EXAMPLES,
     IMAGES,
     MANIFEST,
+    NAMES,
     STAGES,
+    USUAL,
     Manifest,
     codes_file,
     evaluation_file,
 )
+from cgraph.naming import names_to_table
 from cgraph.store import (
     codes_to_table,
     file_record,
@@ -112,6 +116,11 @@ def write_study(folder: Path, *, n_layers: int = 12, seed: int = 0) -> Path:
     write_table(folder / evaluation_file("concepts"), _figures(labels, split, rng))
     write_table(folder / evaluation_file("layers"), _layers(n_layers))
     write_table(folder / evaluation_file("pairs"), pa.Table.from_pylist([], schema=PAIR_SCHEMA))
+    write_table(folder / NAMES, names_to_table(1, []))
+    usual = [0.9] * n_layers
+    known = {"median": usual, "spread": usual, "low": usual, "high": usual}
+    write_bytes(folder / USUAL, to_json({**known, "limit": 3.0, "false_alarms": 0.0}))
+    write_bytes(folder / EXAMPLES, to_json([]))
     write_tensors(folder / DICTIONARIES, {"layer-01.atoms": np.eye(4, dtype=np.float32)})
     seal(folder, n_layers)
     return folder

@@ -293,8 +293,9 @@ def test_json_round_trip(made, explained):
 
 def test_json_by_hand():
     values = hand_trace(explained=np.array([0.5, 0.25, 0.125])).to_dict()
-    assert list(values) == ["schema", "study", "image_id", "layers", "edges", "explained"]
-    assert values["schema"] == 1
+    names = ["schema", "study", "image_id", "layers", "edges", "explained", "unusual"]
+    assert list(values) == names
+    assert values["schema"] == 2
     assert values["layers"][0][0] == {
         "concept": "L1/1",
         "coefficient": -2.0,
@@ -316,7 +317,7 @@ def test_json_by_hand():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema 2; this version of cgraph reads schema 1"),
+        ({"schema": 1}, "schema 1; this version of cgraph reads schema 2"),
         ({"layers": [[{"concept": "x"}]]}, r"damaged \(ConfigError.*'x' is not a concept"),
         ({"edges": [{"parent": "L1/0"}]}, r"damaged \(KeyError: 'child'\)"),
         ({"layers": 3}, r"damaged \(TypeError"),

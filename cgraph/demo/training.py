@@ -18,6 +18,7 @@ process adds the gradients in the same order and makes the same step (AdamW, Los
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ N_SHARDS = 2
 
 _EARLY_LAYER = N_LAYERS // 3
 _BETAS = 0.9, 0.98
+_LABEL_SCALE = 10.0
 _CHECKPOINT = "checkpoint.safetensors"
 _GRADIENTS = "gradients-{parity}-{shard}.npy"
 
@@ -55,7 +57,7 @@ class TrainingConfig:
     n_parts: int = 50
     """Parts of the pool, of 2,000 scenes each."""
 
-    steps: int = 3000
+    steps: int = 1200
     """Optimiser steps."""
 
     shard_size: int = 64
@@ -257,10 +259,13 @@ class _Learner:
         captions = [caption(sample_scene(int(i), config.pool_seed), rng) for i in chosen]
         return {
             "captions": self._contrast(read, captions),
-            "labels": 10
-            * functional.binary_cross_entropy_with_logits(
-                self.heads["labels"](read), torch.from_numpy(labels).float()
-            ),
+            "labels": functional.binary_cross_entropy_with_logits(
+                self.heads["labels"](read),
+                torch.from_numpy(labels).float(),
+                weight=_label_weights(),
+                reduction="sum",
+            )
+            / len(chosen),
             "patches": _patch_loss(self.heads["early"](tokens[_EARLY_LAYER - 1][:, 1:]), classes)
             + 0.5 * _patch_loss(self.heads["late"](tokens[-1][:, 1:]), classes),
         }
@@ -294,6 +299,18 @@ class _Learner:
         return (
             functional.cross_entropy(likeness, own) + functional.cross_entropy(likeness.T, own)
         ) / 2
+
+
+def _label_weights() -> torch.Tensor:
+    """Return the weight of every label: `_LABEL_SCALE` shared by the attributes alike.
+
+    Otherwise 64 pairs of colour and shape would drown five backgrounds.
+    """
+    import torch
+
+    times = Counter(name for name, _ in LABELS)
+    weights = [_LABEL_SCALE / len(times) / times[name] for name, _ in LABELS]
+    return torch.tensor(weights)
 
 
 def _patch_loss(scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,7 @@ from typing import Any
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT
 from cgraph.study import Study
-from cgraph.trace import Trace
-from cgraph.ui.thumbnails import data_uri, exemplar_rows, thumbnail_uri
+from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 
 NODE_PX = 56
 """Side of a concept's thumbnail, which is drawn at about 40 pixels."""
@@ -43,32 +42,12 @@ def concept_image(study: Study, concept: ConceptId) -> str:
     return thumbnail_uri(study, rows[0], NODE_PX) if rows else ""
 
 
-def name_of(study: Study, concept: ConceptId) -> Any:
-    """Return the name of a concept with what it stands for, if it has one."""
-    return study.name_of(concept) if hasattr(study, "name_of") else None
-
-
 def concept_name(study: Study, concept: ConceptId) -> str:
     """Return what people call a concept, or nothing if it has no name."""
-    name = name_of(study, concept)
+    name = study.name_of(concept)
     return name.text if name is not None else ""
 
 
 def held_out_rows(study: Study) -> list[int]:
     """Return the rows of the held-out images, or of all if a study keeps none apart."""
     return study.rows(HELD_OUT).tolist() or list(range(len(study.image_ids)))
-
-
-def example_rows(study: Study) -> list[int]:
-    """Return the rows of the study's examples, in its order; empty if it has none."""
-    return list(getattr(study, "examples", ()))
-
-
-def example_trace(study: Any, row: int) -> Trace:
-    """Return the stored trace of an example."""
-    return study.example_trace(row)
-
-
-def example_picture(study: Any, row: int) -> str:
-    """Return the large picture of an example as a data URI."""
-    return data_uri(study.example_picture(row))

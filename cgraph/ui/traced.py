@@ -115,12 +115,12 @@ class TracedImage:
     @property
     def has_large_picture(self) -> bool:
         """Whether the picture is more than a thumbnail: that of an example or an upload."""
-        return self.row is None or self.row in gallery.example_rows(self.study)
+        return self.row is None or self.row in self.study.examples
 
     @property
     def is_unusual(self) -> bool:
         """Whether it was uploaded and is unlike all that the study has seen."""
-        return self.row is None and bool(getattr(self.trace, "unusual", False))
+        return self.row is None and bool(self.trace.unusual)
 
     @cached_property
     def lights(self) -> dict[ConceptId, LitPaths]:

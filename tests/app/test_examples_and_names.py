@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,9 +64,9 @@ def study(studies_folder: Path) -> Study:
 def with_examples(study: Study, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Three examples, whose stored traces are those of their rows and say so by their edges."""
     rows = study.rows("held-out")[[5, 2, 9]].tolist()
-    monkeypatch.setattr(Study, "examples", rows, raising=False)
-    monkeypatch.setattr(Study, "example_trace", tracing.trace_row, raising=False)
-    monkeypatch.setattr(Study, "example_picture", lambda *_: jpeg(side=384), raising=False)
+    monkeypatch.setattr(Study, "examples", rows)
+    monkeypatch.setattr(Study, "example_trace", tracing.trace_row)
+    monkeypatch.setattr(Study, "example_picture", lambda *_: jpeg(side=384))
     return rows
 
 
@@ -78,7 +79,7 @@ def with_names(monkeypatch: pytest.MonkeyPatch) -> None:
             text=f"<i>tone {concept.index}", attribute="colour", value="purple", strength=0.934
         )
 
-    monkeypatch.setattr(Study, "name_of", name_of, raising=False)
+    monkeypatch.setattr(Study, "name_of", name_of)
 
 
 @pytest.mark.usefixtures("app_environment")
@@ -183,15 +184,9 @@ class TestUnlikeAnything:
             seal(tmp_path / "two" / name)
         app_environment.setenv("CGRAPH_STUDIES", str(tmp_path / "two"))
 
-        class Unlike(Trace):
-            @property
-            def unusual(self) -> bool:
-                return self.image_id == "odd.jpg" and self.study == "first"
-
         def trace_image(study: Study, model: object, image: Image.Image, name: str) -> Trace:
-            stored = vars(tracing.trace_row(study, 9))
-            fields = {key: stored[key] for key in ("layers", "edges", "explained", "study")}
-            return Unlike(image_id=name, **fields)
+            odd = name == "odd.jpg" and study.name == "first"
+            return replace(tracing.trace_row(study, 9), image_id=name, unusual=odd)
 
         app_environment.setattr(tracing, "load_model", lambda study: "the model")
         app_environment.setattr(tracing, "trace_image", trace_image)

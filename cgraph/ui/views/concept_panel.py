@@ -12,7 +12,7 @@ from cgraph.concept import ConceptId
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
-from cgraph.ui.gallery import concept_image, image_title, name_of
+from cgraph.ui.gallery import concept_image, image_title
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 from cgraph.ui.traced import ConceptFacts, Relation, TracedImage
 
@@ -107,7 +107,7 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     else:
         n_active = len(traced.trace.layers[facts.concept.layer - 1])
         here = f"active here, number {facts.rank} of {n_active} in layer {facts.concept.layer}"
-    name = name_of(traced.study, facts.concept)
+    name = traced.study.name_of(facts.concept)
     if name is None:
         return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
     title = escape(name.text, quote=True)

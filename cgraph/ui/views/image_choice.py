@@ -37,7 +37,7 @@ def image_choice(
     on_image : callable
         Called with the id of the image that somebody chose; with None to go back to the upload.
     """
-    examples = gallery.example_rows(study)
+    examples = list(study.examples)
     names = ["Examples"] * bool(examples) + ["All held-out images", "Upload your own"]
     place = -1 if traced.row is None else 0 if traced.row in examples else -2
     tabs = dict(zip(names, st.tabs(names, default=names[place]), strict=True))

@@ -16,7 +16,7 @@ from cgraph.ui.components.trace_graph import trace_graph
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.models import shelf
 from cgraph.ui.resources import StudyEntry
-from cgraph.ui.thumbnails import picture_uri, thumbnail_uri
+from cgraph.ui.thumbnails import data_uri, picture_uri, thumbnail_uri
 from cgraph.ui.traced import TracedImage, held_out_explained
 from cgraph.ui.views.concept_panel import concept_panel
 from cgraph.ui.views.image_choice import image_choice
@@ -42,8 +42,8 @@ def _stored_image(entry: StudyEntry, row: int) -> TracedImage:
     study = resources.open_study(entry)
     title, details = gallery.image_title(study, row)
     part = f"{_PART_NAMES[str(study.split[row])]} image"
-    if row in gallery.example_rows(study):
-        trace, picture = gallery.example_trace(study, row), gallery.example_picture(study, row)
+    if row in study.examples:
+        trace, picture = study.example_trace(row), data_uri(study.example_picture(row))
         part = f"example, {part}"
     else:
         trace, picture = tracing.trace_row(study, row), thumbnail_uri(study, row)
@@ -116,7 +116,7 @@ def _traced(opened: OpenStudy) -> TracedImage:
             st.error(words.plain(f"The image {upload.name!r} was not traced again. {error}"))
     if wanted is not None:
         return _stored_image(opened.entry, opened.study.row(wanted))
-    shown = gallery.example_rows(opened.study) or gallery.held_out_rows(opened.study)
+    shown = list(opened.study.examples) or gallery.held_out_rows(opened.study)
     return _stored_image(opened.entry, shown[0])
 
 
