@@ -12,7 +12,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ def _trace(options: argparse.Namespace) -> int:
         traces.append(trace_image(study, model, image, path.name))
     if options.json != "-":
         for trace in traces:
-            _print_trace(trace)
+            _print_trace(trace, study.name_of)
     if options.json:
         text = json.dumps([trace.to_dict() for trace in traces], indent=1, allow_nan=False)
         if options.json == "-":
@@ -225,8 +225,14 @@ def _trace(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _print_trace(trace: Any) -> None:
+def _print_trace(trace: Any, name_of: Callable[[Any], Any]) -> None:
+    def called(concept: Any) -> str:
+        name = name_of(concept)
+        return str(concept) if name is None else f"{concept} {name.text}"
+
     print(f"{trace.image_id} in study {trace.study}")
+    if trace.unusual:
+        print("It is unlike the images that this study was built from: read the trace with care.")
     strongest: dict[Any, list[Any]] = {}
     for edge in sorted(trace.edges, key=lambda edge: -edge.share):
         strongest.setdefault(edge.child, []).append(edge)
@@ -235,9 +241,10 @@ def _print_trace(trace: Any) -> None:
             "" if trace.explained is None else f", explains {trace.explained[layer - 1]:.0%}"
         )
         print(f"\nlayer {layer}: {len(concepts)} active{explained}")
+        width = max((len(called(active.concept)) for active in concepts), default=0)
         for active in concepts:
-            parents = " ".join(
-                f"{edge.parent} ({edge.weight:+.2f})"
+            parents = ", ".join(
+                f"{called(edge.parent)} ({edge.weight:+.2f})"
                 for edge in strongest.get(active.concept, [])[:3]
             )
             if layer == 1:
@@ -247,7 +254,7 @@ def _print_trace(trace: Any) -> None:
             else:
                 origin = f"  {active.n_parents_active} of {active.n_parents} parents active"
                 origin += f": {parents}" if parents else ""
-            print(f"  {active.concept!s:>8}  {active.coefficient:8.3f}{origin}")
+            print(f"  {active.coefficient:8.3f}  {called(active.concept):<{width}}{origin}")
     print()
 
 
@@ -281,7 +288,7 @@ def _print_info(info: dict[str, Any]) -> None:
         f"{images['n_held_out']} held out; all figures below are of held-out images\n"
     )
     _print_rows(
-        ["layer", "explained", "nonzeros", "dead", "rare"],
+        ["layer", "explained", "nonzeros", "dead", "rare", "named"],
         [
             [
                 layer["layer"],
@@ -289,8 +296,9 @@ def _print_info(info: dict[str, Any]) -> None:
                 _number(layer["nonzeros_mean"], 1),
                 layer["n_dead"],
                 layer["n_rare"],
+                n_named,
             ]
-            for layer in info["layers"]
+            for layer, n_named in zip(info["layers"], info["n_named"], strict=True)
         ],
     )
     print(
@@ -319,6 +327,23 @@ def _print_info(info: dict[str, Any]) -> None:
             for pair in info["pairs"]
         ],
     )  # fmt: skip
+    if "quality" in info:
+        _print_quality(info["quality"])
+
+
+def _print_quality(quality: dict[str, Any]) -> None:
+    print("\nheld-out scenes: AUC from the last class token; correlation with the best concept\n")
+    _print_rows(
+        ["attribute", "AUC", "correlation"],
+        [
+            [name, _number(quality["auc"].get(name)), _number(quality["mcc"].get(name))]
+            for name in dict.fromkeys([*quality["auc"], *quality["mcc"]])
+        ],
+    )
+    print(
+        f"captions find colour and shape of {quality['zero_shot']['conjunction']:.1%} of the "
+        "scenes with one object, among 64 pairs"
+    )
 
 
 def _print_rows(head: list[str], rows: list[list[Any]]) -> None:

@@ -57,7 +57,7 @@ class TrainingConfig:
     n_parts: int = 50
     """Parts of the pool, of 2,000 scenes each."""
 
-    steps: int = 1200
+    steps: int = 1600
     """Optimiser steps."""
 
     shard_size: int = 64
@@ -302,14 +302,17 @@ class _Learner:
 
 
 def _label_weights() -> torch.Tensor:
-    """Return the weight of every label: `_LABEL_SCALE` shared by the attributes alike.
+    """Return the weight of every label; together they weigh `_LABEL_SCALE`.
 
-    Otherwise 64 pairs of colour and shape would drown five backgrounds.
+    An attribute weighs as the square root of its number of values: were all labels alike, 64 pairs
+    of colour and shape would drown five backgrounds; were all attributes alike, shapes, the hardest
+    to see, would be learned last.
     """
     import torch
 
     times = Counter(name for name, _ in LABELS)
-    weights = [_LABEL_SCALE / len(times) / times[name] for name, _ in LABELS]
+    total = sum(math.sqrt(n) for n in times.values())
+    weights = [_LABEL_SCALE / total / math.sqrt(times[name]) for name, _ in LABELS]
     return torch.tensor(weights)
 
 
