@@ -18,6 +18,10 @@ MIN_IMAGES = 20
 """Images that a value needs, and that must lack it, to be a column."""
 
 
+YES = "yes"
+"""The value of a truth value that is true; false is no value."""
+
+
 @dataclass(frozen=True)
 class AttributeTable:
     """Which images have which values.
@@ -86,7 +90,7 @@ def attribute_table(
 
 def _values(value: Any) -> list[str]:
     if isinstance(value, bool):
-        return ["yes"] if value else []
+        return [YES] if value else []
     if isinstance(value, str):
         return [value.strip()] if value.strip() else []
     if isinstance(value, int):

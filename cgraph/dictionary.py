@@ -40,7 +40,9 @@ class Preparation:
     unwhitener: np.ndarray | None = None
 
     @classmethod
-    def fit(cls, tokens: np.ndarray, *, center: bool, whiten: int) -> Preparation:
+    def fit(
+        cls, tokens: np.ndarray, *, center: bool, whiten: int, strength: float = 1.0
+    ) -> Preparation:
         """Learn the preparation from training tokens.
 
         Parameters
@@ -50,6 +52,9 @@ class Preparation:
             Whether the mean is subtracted; otherwise it is zero.
         whiten : int
             Principal components kept; 0 for none.
+        strength : float
+            Power of its standard deviation that a component is divided by: 1 whitens in full, 0
+            only projects.
 
         Raises
         ------
@@ -73,7 +78,10 @@ class Preparation:
                 f"whiten is {whiten}, but only {n_varying} principal components of these tokens "
                 "vary. Lower whiten."
             )
-        scale = np.sqrt(variances[:whiten])
+        # Relative to the first component, so that a weak whitening keeps the tokens' unit.
+        scale = np.sqrt(variances[0]) * (variances[:whiten] / variances[0]) ** (strength / 2)
+        if strength == 1:
+            scale = np.sqrt(variances[:whiten])
         return cls(
             mean.astype(np.float32),
             np.ascontiguousarray(directions[:, :whiten] / scale, dtype=np.float32),

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from cgraph.decoding import load_image
 from cgraph.errors import ImageError
-from cgraph.image_set import AttributeValue, ImageRecord, ImageSet, Scalar, checked_row
+from cgraph.image_set import AttributeValue, ImageRecord, ImageSet, checked_row
 
 IMAGE_COLUMN = "image"
 
@@ -87,7 +87,7 @@ class ParquetSet(ImageSet):
                 "embedded."
             )
         attributes: dict[str, AttributeValue] = {
-            name: _scalar(values.get(name), self._label_names.get(name))
+            name: _value(values.get(name), self._label_names.get(name))
             for name in self.attribute_names
         }
         return ImageRecord(image_id, load_image(data, image_id), attributes)
@@ -130,6 +130,10 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
@@ -156,13 +160,14 @@ def _image_column(schema: pa.Schema, file: Path) -> str:
 
 
 def _attribute_columns(schema: pa.Schema) -> list[str]:
-    """Columns of text, numbers or truth values."""
+    """Columns of text, lists of text, numbers or truth values."""
 
     def is_scalar(kind: pa.DataType) -> bool:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         return (
             _is_text(kind)
+            or (_is_list(kind) and _is_text(kind.value_type))
             or pa.types.is_boolean(kind)
             or pa.types.is_integer(kind)
             or pa.types.is_floating(kind)
@@ -204,7 +209,9 @@ def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
 
 
-def _scalar(value: Any, names: list[str] | None) -> Scalar:
+def _value(value: Any, names: list[str] | None) -> AttributeValue:
+    if isinstance(value, list):
+        return tuple(text for text in value if isinstance(text, str))
     if isinstance(value, float) and not math.isfinite(value):
         return None  # how missing numbers are stored by tools without a null
     if names is not None and isinstance(value, int):

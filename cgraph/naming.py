@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cgraph.attributes import AttributeTable
+from cgraph.attributes import YES, AttributeTable
 from cgraph.codes import Codes
 from cgraph.concept import ConceptId
 from cgraph.metrics import matthews
@@ -187,10 +187,11 @@ class _Texts:
     """Values as people write them; a value of two attributes says which it is of."""
 
     def __init__(self, table: AttributeTable) -> None:
-        times = Counter(value for _, value in table.columns)
+        plain = [_text(attribute, value) for attribute, value in table.columns]
+        times = Counter(plain)
         self._texts = [
-            _text(attribute, value, ambiguous=times[value] > 1)
-            for attribute, value in table.columns
+            text if times[text] == 1 else f"{text} ({value if value == YES else attribute})"
+            for text, (attribute, value) in zip(plain, table.columns, strict=True)
         ]
 
     def of(self, column: int, family: Sequence[int], seconds: dict[int, int | None]) -> list[str]:
@@ -208,13 +209,12 @@ class _Texts:
         return texts
 
 
-def _text(attribute: str, value: str, *, ambiguous: bool) -> str:
-    words = value.replace("_", " ")
-    if value == "yes":
+def _text(attribute: str, value: str) -> str:
+    if value == YES:
         return attribute.replace("_", " ")
     if value.lstrip("-").isdigit():
         return f"{attribute} {value}"
-    return f"{words} ({attribute})" if ambiguous else words
+    return value.replace("_", " ")
 
 
 NAME_SCHEMA = pa.schema(

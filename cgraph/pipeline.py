@@ -22,7 +22,7 @@ from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, local_executor, single_thread
 from cgraph.job_setup import prepare, read_log, read_sources
-from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, Manifest
+from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
@@ -167,6 +167,8 @@ class _Build:
             own = {p: r for p, r in self.manifest.files.items() if r.stage == stage}
             if not all(is_intact(self.job.folder, path, record) for path, record in own.items()):
                 break
+            if stage == "evaluation" and USUAL not in own:
+                break  # written by a version that did not say what is usual
             good.append(stage)
         missing = [stage for stage in STAGES if stage not in good]
         tokens_at_hand = any(r.stage == "tokens" for r in self.manifest.files.values())

@@ -380,3 +380,12 @@ def test_real_photographs(real_dir: Path) -> None:
     assert len(scenes) == 1800
     folders = {scenes.read(row).attributes["folder"] for row in range(0, 1800, 100)}
     assert folders == {"buildings", "forest", "glacier", "mountain", "sea", "street"}
+
+
+def test_lists_of_text_are_attributes_of_several_values(tmp_path: Path) -> None:
+    colours = pa.array([["red", "blue"], [], None], pa.list_(pa.string()))
+    pq.write_table(table([1, 2, 3], colour=colours), tmp_path / "images.parquet")
+    images = open_images(tmp_path / "images.parquet")
+    assert images.attribute_names == ["colour"]
+    found = [images.read(row).attributes["colour"] for row in range(3)]
+    assert found == [("red", "blue"), (), None]

@@ -85,6 +85,18 @@ def test_a_value_of_two_attributes_says_which(world):
     ]
 
 
+def test_a_truth_value_and_a_value_of_the_same_word(world):
+    ground, colour, _, _, _ = world
+    records = [
+        {"round": bool(g == "sand"), "shape": "round" if c == "red" else "long"}
+        for g, c in zip(ground, colour, strict=True)
+    ]
+    assert named([ground == "sand", colour == "red"], attribute_table(records)) == [
+        "round (yes)",
+        "round (shape)",
+    ]
+
+
 def test_a_handful_of_images_is_no_match(world):
     ground, _, _, table, _ = world
     rare = np.zeros(N, bool)

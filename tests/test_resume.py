@@ -355,3 +355,19 @@ def test_kills_at_many_moments(tiny_study, tiny_inputs, tmp_path):
     build_study(*tiny_inputs, folder, tiny.CONFIG, workers=1)
     assert contents(folder) == contents(tiny_study.path)
     assert read_table(folder / "images.arrow").num_rows == 480
+
+
+def test_a_study_of_a_version_without_names_and_examples_is_completed(tiny_study, tmp_path):
+    folder = tmp_path / tiny_study.path.name
+    shutil.copytree(tiny_study.path, folder)
+    manifest = json.loads((folder / "study.json").read_text())
+    added = {"graph/names.arrow", "evaluation/usual.json"}
+    for path in [p for p in manifest["files"] if p in added or p.startswith("examples/")]:
+        del manifest["files"][path]
+        (folder / path).unlink()
+    manifest["stages"] = [s for s in manifest["stages"] if s not in ("names", "examples")]
+    (folder / "study.json").write_text(json.dumps(manifest))
+    with pytest.raises(StudyError, match=r"not finished: names is still to be done.*cgraph build"):
+        Study.open(folder)
+    resume_study(folder, workers=1)
+    assert contents(folder) == contents(tiny_study.path)

@@ -40,6 +40,7 @@ N_SHARDS = 2
 _EARLY_LAYER = N_LAYERS // 3
 _BETAS = 0.9, 0.98
 _LABEL_SCALE = 10.0
+_EARLIER_SCALE = 0.5
 _CHECKPOINT = "checkpoint.safetensors"
 _GRADIENTS = "gradients-{parity}-{shard}.npy"
 
@@ -241,7 +242,6 @@ class _Learner:
 
     def _losses(self, done: int, shard: int) -> dict[str, torch.Tensor]:
         import torch
-        from torch.nn import functional
 
         assert self.pool is not None
         config, vision = self.config, self.model.vision_model
@@ -259,16 +259,30 @@ class _Learner:
         captions = [caption(sample_scene(int(i), config.pool_seed), rng) for i in chosen]
         return {
             "captions": self._contrast(read, captions),
-            "labels": functional.binary_cross_entropy_with_logits(
-                self.heads["labels"](read),
-                torch.from_numpy(labels).float(),
-                weight=_label_weights(),
-                reduction="sum",
-            )
-            / len(chosen),
+            "labels": self._label_loss(read, labels),
+            "earlier": _EARLIER_SCALE
+            * torch.stack(
+                [
+                    self._label_loss(vision.post_layernorm(layer[:, 0]), labels)
+                    for layer in tokens[:-1]
+                ]
+            ).mean(),
             "patches": _patch_loss(self.heads["early"](tokens[_EARLY_LAYER - 1][:, 1:]), classes)
             + 0.5 * _patch_loss(self.heads["late"](tokens[-1][:, 1:]), classes),
         }
+
+    def _label_loss(self, read: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+        """Return how badly the head reads the attribute values from class tokens."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        loss = binary_cross_entropy_with_logits(
+            self.heads["labels"](read),
+            torch.from_numpy(labels).float(),
+            weight=_label_weights(),
+            reduction="sum",
+        )
+        return loss / len(labels)
 
     def _tokens(self, pixels: torch.Tensor, kept: torch.Tensor | None) -> list[torch.Tensor]:
         """Return the tokens of every layer, of the kept patches only."""
