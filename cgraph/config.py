@@ -58,6 +58,10 @@ class DictionaryConfig:
     """Principal components kept and scaled to unit variance before a dictionary is learned; 0
     learns on the tokens as they are. For nearly degenerate tokens of small models."""
 
+    whiten_strength: float = 1.0
+    """How far the kept components are evened out: each is divided by this power of its standard
+    deviation. 1 is whitening in full; less keeps labels easier to predict, 0 only projects."""
+
     starts: int = 1
     """Dictionaries learned from so many seeds. With more than one, the one is kept whose concepts
     stand best for what is known of the tune images: the Matthews correlation of each attribute
@@ -194,6 +198,15 @@ def _check_dictionary(config: DictionaryConfig) -> None:
     _at_least("max_nnz", config.max_nnz, 1)
     _at_least("whiten", config.whiten, 0)
     _at_least("starts", config.starts, 1)
+    if not 0 <= config.whiten_strength <= 1:
+        raise ConfigError(
+            f"whiten_strength is {config.whiten_strength}: it must lie between 0 and 1."
+        )
+    if config.whiten_strength != 1 and not config.whiten:
+        raise ConfigError(
+            f"whiten_strength={config.whiten_strength} and whiten=0 contradict each other: nothing "
+            "is whitened. Set whiten to the number of components to keep."
+        )
     if config.n_atoms is not None:
         _at_least("n_atoms", config.n_atoms, 2)
         if config.max_nnz > config.n_atoms:

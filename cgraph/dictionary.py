@@ -53,8 +53,8 @@ class Preparation:
         whiten : int
             Principal components kept; 0 for none.
         strength : float
-            Power of its standard deviation that a component is divided by: 1 whitens in full, 0
-            only projects.
+            Power of its standard deviation, relative to that of the first, that a component is
+            divided by: 1 whitens in full, 0 only projects and scales all alike.
 
         Raises
         ------
@@ -78,10 +78,10 @@ class Preparation:
                 f"whiten is {whiten}, but only {n_varying} principal components of these tokens "
                 "vary. Lower whiten."
             )
-        # Relative to the first component, so that a weak whitening keeps the tokens' unit.
-        scale = np.sqrt(variances[0]) * (variances[:whiten] / variances[0]) ** (strength / 2)
-        if strength == 1:
-            scale = np.sqrt(variances[:whiten])
+        scale = np.sqrt(variances[:whiten])
+        if strength != 1:
+            # Relative to the first component, so that it alone has unit variance.
+            scale = scale[0] * (scale / scale[0]) ** strength
         return cls(
             mean.astype(np.float32),
             np.ascontiguousarray(directions[:, :whiten] / scale, dtype=np.float32),

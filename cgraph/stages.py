@@ -335,7 +335,12 @@ def learn_dictionary(job: Job, layer: int) -> Outcome:
                 f"{MIN_IMAGES // 2} of {len(rows)} tune images, so nothing says which dictionary "
                 "is the best. Run the same command with starts set to 1."
             )
-    preparation = Preparation.fit(train, center=config.center, whiten=config.whiten)
+    preparation = Preparation.fit(
+        train,
+        center=config.center,
+        whiten=config.whiten,
+        strength=config.whiten_strength,
+    )
     found = []
     for start, seed in enumerate(seeds.tolist()):
         dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)

@@ -90,3 +90,16 @@ def test_predictor_settings_refused(settings, sentence):
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         preset("default").seed = 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"whiten": 5, "whiten_strength": 1.5}, "whiten_strength is 1.5: it must lie between"),
+        ({"whiten_strength": 0.5}, "whiten_strength=0.5 and whiten=0 contradict each other"),
+        ({"starts": 0}, "starts is 0: it must be a whole number of at least 1"),
+    ],
+)
+def test_settings_of_the_preparation(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        BuildConfig(dictionary=DictionaryConfig(**settings))

@@ -157,3 +157,17 @@ def test_long_arrays_are_encoded_in_pieces(tiny_study, monkeypatch):
     np.testing.assert_array_equal(pieces.indices, whole.indices)
     np.testing.assert_allclose(pieces.coefficients, whole.coefficients, atol=1e-5)
     assert dictionary.encode(tokens[:0]).n_samples == 0
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_whitening_of_any_strength_can_be_undone(strength):
+    rng = np.random.default_rng(0)
+    spread = np.array([9.0, 4.0, 1.0, 0.01])
+    tokens = (rng.standard_normal((5000, 4)) * spread + 3).astype(np.float32)
+    preparation = Preparation.fit(tokens, center=True, whiten=3, strength=strength)
+    prepared = preparation.apply(tokens)
+    # The first component has unit variance; the others what the strength leaves of their ratio.
+    expected = (spread[:3] / spread[0]) ** (1 - strength)
+    np.testing.assert_allclose(prepared.std(axis=0), expected, rtol=0.05)
+    back = prepared @ preparation.unwhitener + preparation.mean
+    np.testing.assert_allclose(back[:, :3], tokens[:, :3], atol=0.05)

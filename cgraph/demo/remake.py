@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cgraph.config import BuildConfig, DictionaryConfig
+from cgraph.config import BuildConfig, DictionaryConfig, PredictorConfig
 from cgraph.demo.clip import save_model
 from cgraph.demo.quality import concept_quality, model_quality
 from cgraph.demo.training import TrainingConfig, steps_made, trained_model
@@ -48,7 +48,7 @@ class DemoConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How its model is trained."""
 
-    n_scenes: int = 6000
+    n_scenes: int = 7500
     """Scenes of the study."""
 
     scene_seed: int = 2
@@ -62,7 +62,12 @@ class DemoConfig:
 
     build: BuildConfig = field(
         default_factory=lambda: BuildConfig(
-            preset="demo", dictionary=DictionaryConfig(n_atoms=64, max_nnz=8)
+            preset="demo",
+            thumbnail_px=80,
+            dictionary=DictionaryConfig(
+                n_atoms=64, max_nnz=10, whiten=60, whiten_strength=0.25, starts=4
+            ),
+            predictor=PredictorConfig(penalty=0.002),
         )
     )
     """How concepts and graph are found."""
