@@ -88,3 +88,25 @@ def test_the_goal_on_all_photographs(name: str, real_dir: Path, tmp_path: Path):
     else:
         assert all(pair["n_concepts"] == 768 for pair in pairs)
         assert (study.codes(5).coefficients < 0).any()
+
+
+def test_images_of_another_kind_are_unusual_among_photographs(real_study, photographs):
+    from PIL import Image
+
+    from cgraph.scene_drawing import draw
+    from cgraph.scenes import sample_scene
+
+    assert real_study.usual.false_alarms <= 0.03
+    model, rng = load_model(real_study), np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(10)]
+    seen = {*real_study.image_ids}
+    others = [p["bytes"] for p in photographs if p["path"] not in seen][:40]
+    own = [load_image(data, "photograph") for data in others]
+    kinds = {"noise": noise, "own": own, "drawn": [draw(sample_scene(n), 64) for n in range(20)]}
+    flagged = {
+        kind: np.mean([trace_image(real_study, model, image, kind).unusual for image in images])
+        for kind, images in kinds.items()
+    }
+    print(flagged)
+    assert flagged["own"] <= 0.1
+    assert flagged["noise"] >= 0.9

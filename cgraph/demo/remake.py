@@ -65,9 +65,9 @@ class DemoConfig:
             preset="demo",
             thumbnail_px=80,
             dictionary=DictionaryConfig(
-                n_atoms=64, max_nnz=10, whiten=60, whiten_strength=0.25, starts=4
+                n_atoms=64, max_nnz=10, whiten=60, whiten_strength=0.35, starts=5
             ),
-            predictor=PredictorConfig(penalty=0.002),
+            predictor=PredictorConfig(penalty=0.0015),
         )
     )
     """How concepts and graph are found."""

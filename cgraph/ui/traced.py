@@ -141,15 +141,17 @@ class TracedImage:
         """The concept to begin with: strong in the last layer, and rare enough to tell something.
 
         Like a word's weight in a text: coefficient times the logarithm of one over the prevalence.
-        A concept with a name goes before all others.
+        A concept with a name goes before all others, and counts by how well the name holds.
         """
         last = self.trace.layers[-1] if self.trace.layers else ()
         n_train = max(1, len(self.study.rows(TRAIN)))
         counts = self.study.graph.column(len(self.trace.layers), "n_train")
 
         def weight(active: ActiveConcept) -> tuple[bool, float]:
+            name = self.study.name_of(active.concept)
+            held = max(name.strength, 0.0) if name else 1.0
             rarity = math.log((n_train + 1) / (counts[active.concept.index] + 1))
-            return bool(self.name(active.concept)), abs(active.coefficient) * rarity
+            return name is not None, abs(active.coefficient) * rarity * held
 
         return max(last, key=weight).concept if last else None
 
