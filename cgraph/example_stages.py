@@ -5,6 +5,8 @@ Same rules as in `cgraph.stages`: one call, one thread, files of its own.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from cgraph.config import HELD_OUT
@@ -72,7 +74,9 @@ def store_examples(job: Job, study: str) -> Outcome:
         }
         picture = image_set.picture(place_of[image_ids[row]], PICTURE_PX)
         write_bytes(job.folder / entry["picture"], thumbnail(picture, PICTURE_PX))
-        write_bytes(job.folder / entry["trace"], to_json(trace.to_dict()))
+        # Without spaces: a trace is a long list of numbers that nobody reads as text.
+        text = json.dumps(trace.to_dict(), separators=(",", ":"), allow_nan=False)
+        write_bytes(job.folder / entry["trace"], text.encode())
         index.append(entry)
         files += [entry["picture"], entry["trace"]]
     write_bytes(job.folder / EXAMPLES, to_json(index))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import example_stages, graph_stages, stages
+from cgraph import dictionary_stages, example_stages, graph_stages, stages
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, local_executor, single_thread
@@ -241,9 +241,9 @@ class _Build:
 
     def _dictionary(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         calls = [(layer,) for layer in range(1, self.job.n_layers + 1)]
-        receipts = self._calls("dictionary", stages.learn_dictionary, calls)
+        receipts = self._calls("dictionary", dictionary_stages.learn_dictionary, calls)
         facts = [receipt.facts for receipt in receipts]
-        return self._joined("dictionary", stages.join_dictionaries(self.job, facts))
+        return self._joined("dictionary", dictionary_stages.join_dictionaries(self.job, facts))
 
     def _codes(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         layers, parts = range(1, self.job.n_layers + 1), range(self.job.n_parts)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,14 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cgraph.attributes import MIN_IMAGES, AttributeTable, attribute_table
 from cgraph.codes import Codes
-from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig
-from cgraph.dictionary import Dictionary, Preparation, layer_prefix
+from cgraph.config import SPLIT_SHARES, BuildConfig
+from cgraph.dictionary import Dictionary
 from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
-from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, evaluation_file, tokens_file
-from cgraph.metrics import matthews
+from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, tokens_file
 from cgraph.store import (
     codes_from_table,
     codes_to_table,
@@ -36,24 +33,11 @@ from cgraph.store import (
     read_tensors,
     write_array,
     write_table,
-    write_tensors,
 )
 from cgraph.vit import VisionModel
 
 WORK = ".building"
 SKIPPED = "skipped.arrow"
-
-TRAINING_SCHEMA = pa.schema(
-    [
-        ("layer", pa.int16()),
-        ("n_steps", pa.int64()),
-        ("stopped_because", pa.string()),
-        ("start", pa.int16()),
-        ("match", pa.float64()),
-    ]
-)
-"""Columns of ``evaluation/training.arrow``: which of the starts was kept, and how well its concepts
-stand for attribute values on tune images."""
 
 
 @dataclass(frozen=True)
@@ -304,113 +288,6 @@ def codes_of(job: Job, layer: int) -> Codes:
 def dictionary_of(job: Job, layer: int) -> Dictionary:
     """Return a layer's dictionary, once the dictionaries are joined."""
     return Dictionary.of_layer(read_tensors(job.folder / DICTIONARIES), layer)
-
-
-def _work_dictionary(layer: int) -> str:
-    return f"{WORK}/dictionary/layer-{layer:02d}.safetensors"
-
-
-def learn_dictionary(job: Job, layer: int) -> Outcome:
-    """Learn the dictionary of one layer on the training tokens."""
-    split = split_of(job)
-    train = tokens_of(job, layer, np.flatnonzero(split == TRAIN))
-    tune = tokens_of(job, layer, np.flatnonzero(split == TUNE))
-    config = job.config.dictionary
-    n_atoms = config.n_atoms or 4 * train.shape[1]
-    if n_atoms > len(train):
-        raise DataError(
-            f"n_atoms is {n_atoms}, and only {len(train)} images are left for training: a "
-            "dictionary needs at least one for each atom. Run the same command with a lower "
-            "--n-atoms: finished work is kept."
-        )
-    seeds = np.random.SeedSequence([job.config.seed, layer]).generate_state(config.starts)
-    known = None
-    if config.starts > 1:
-        attributes = read_table(job.folder / IMAGES).column("attributes").to_pylist()
-        rows = np.flatnonzero(split == TUNE)
-        known = attribute_table([json.loads(attributes[row]) for row in rows], MIN_IMAGES // 2)
-        if not known.columns:
-            raise DataError(
-                f"starts is {config.starts}, and no attribute value is shared by "
-                f"{MIN_IMAGES // 2} of {len(rows)} tune images, so nothing says which dictionary "
-                "is the best. Run the same command with starts set to 1."
-            )
-    preparation = Preparation.fit(
-        train,
-        center=config.center,
-        whiten=config.whiten,
-        strength=config.whiten_strength,
-    )
-    found = []
-    for start, seed in enumerate(seeds.tolist()):
-        dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)
-        facts["start"] = start
-        facts["match"] = _match(dictionary, tune, known) if known is not None else None
-        found.append((facts["match"] or 0.0, -start, dictionary, facts))
-    *_, dictionary, facts = max(found, key=lambda entry: entry[:2])
-    write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
-    return Outcome((_work_dictionary(layer),), {"layer": layer, **facts})
-
-
-def _match(dictionary: Dictionary, tune: np.ndarray, known: AttributeTable) -> float:
-    """Return how well the concepts of a dictionary stand for attribute values: 0 to 1."""
-    best = matthews(dictionary.encode(tune), known.truth).max(axis=0)
-    names = known.names
-    return float(np.mean([best[names == name].mean() for name in sorted(set(names))]))
-
-
-def _fit(
-    method: str,
-    preparation: Preparation,
-    train: np.ndarray,
-    tune: np.ndarray,
-    n_atoms: int,
-    config: BuildConfig,
-    seed: int,
-) -> tuple[Dictionary, dict[str, Any]]:
-    max_nnz, steps = config.dictionary.max_nnz, config.dictionary.steps
-    prepared = preparation.apply(train)
-    if method == "ksvd":
-        from cgraph.ksvd import KSVD
-
-        options: dict[str, Any] = {} if steps is None else {"max_iter": steps}
-        nonnegative = config.dictionary.nonnegative
-        ksvd = KSVD(
-            n_atoms, max_nnz=max_nnz, nonnegative=nonnegative, random_state=seed, **options
-        ).fit(prepared)
-        dictionary = Dictionary.from_pursuit(
-            preparation, ksvd.components_, max_nnz, nonnegative=nonnegative
-        )
-        return dictionary, {"n_steps": ksvd.n_iter_, "stopped_because": ksvd.stopped_because_}
-    from cgraph.sae import TopKSAE
-
-    options = {} if steps is None else {"max_steps": steps}
-    sae = TopKSAE(n_atoms, max_nnz=max_nnz, random_state=seed, **options)
-    sae.fit(prepared, X_tune=preparation.apply(tune))
-    dictionary = Dictionary.from_autoencoder(
-        preparation,
-        sae.components_,
-        sae.encoder_weight_,
-        sae.encoder_bias_,
-        sae.selection_bias_,
-        max_nnz,
-    )
-    return dictionary, {"n_steps": sae.n_steps_, "stopped_because": sae.stopped_because_}
-
-
-def join_dictionaries(job: Job, facts: Sequence[Mapping[str, Any]]) -> Outcome:
-    """Write the dictionaries of all layers into one file."""
-    tensors: dict[str, np.ndarray] = {}
-    for layer in range(1, job.n_layers + 1):
-        for name, array in read_tensors(job.folder / _work_dictionary(layer)).items():
-            tensors[f"{layer_prefix(layer)}{name}"] = array
-    write_tensors(job.folder / DICTIONARIES, tensors)
-    training = sorted(facts, key=lambda fact: fact["layer"])
-    write_table(
-        job.folder / evaluation_file("training"),
-        pa.Table.from_pylist(training, schema=TRAINING_SCHEMA),
-    )
-    return Outcome((DICTIONARIES, evaluation_file("training")))
 
 
 def encode_part(job: Job, layer: int, part: int) -> Outcome:

@@ -63,7 +63,7 @@ class DemoConfig:
     build: BuildConfig = field(
         default_factory=lambda: BuildConfig(
             preset="demo",
-            thumbnail_px=80,
+            thumbnail_px=72,
             dictionary=DictionaryConfig(
                 n_atoms=64, max_nnz=10, whiten=60, whiten_strength=0.35, starts=5
             ),
