@@ -11,7 +11,7 @@ import numpy as np
 
 from cgraph.config import HELD_OUT
 from cgraph.decoding import thumbnail
-from cgraph.examples import choose_examples
+from cgraph.examples import N_EXAMPLES, choose_examples
 from cgraph.graph import ConceptGraph
 from cgraph.manifest import (
     CONCEPTS,
@@ -26,7 +26,7 @@ from cgraph.manifest import (
 from cgraph.naming import names_from_table
 from cgraph.novelty import Usual
 from cgraph.stages import Job, Outcome, codes_of, dictionary_of, images_of, split_of, tokens_of
-from cgraph.store import read_json, read_table, to_json, write_bytes
+from cgraph.store import read_table, read_tensors, to_json, write_bytes
 from cgraph.tracing import trace_tokens
 
 PICTURE_PX = 384
@@ -40,16 +40,19 @@ def store_examples(job: Job, study: str) -> Outcome:
     table = read_table(job.folder / IMAGES)
     image_ids = table.column("image_id").to_pylist()
     rows = np.flatnonzero(split_of(job) == HELD_OUT)
-    chosen = choose_examples(codes_of(job, job.n_layers), rows, _worth(job))
+    candidates = choose_examples(codes_of(job, job.n_layers), rows, _worth(job), 2 * N_EXAMPLES)
     layers = range(1, job.n_layers + 1)
-    rising = np.sort(chosen)
+    rising = np.sort(candidates)
     tokens = np.stack([tokens_of(job, layer, rising) for layer in layers])
+    usual = Usual.from_tensors(read_tensors(job.folder / USUAL))
+    # An image unlike the others is no example of them; it is taken where there are no others.
+    odd = dict(zip(rising.tolist(), usual.score(tokens) > usual.limit, strict=True))
+    chosen = sorted(candidates, key=lambda row: bool(odd[row]))[:N_EXAMPLES]
     codes = [codes_of(job, layer).take(rising) for layer in layers]
     graph = ConceptGraph.from_tables(
         read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES)
     )
     dictionaries = [dictionary_of(job, layer) for layer in layers]
-    usual = Usual.from_dict(read_json(job.folder / USUAL))
     image_set = images_of(job)
     place_of = {image_id: place for place, image_id in enumerate(image_set.image_ids)}
     index, files = [], [EXAMPLES]

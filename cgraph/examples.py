@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cgraph.codes import Codes
 
-N_EXAMPLES = 12
+N_EXAMPLES = 10
 """Examples of a study."""
 
 

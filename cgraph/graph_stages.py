@@ -21,11 +21,11 @@ from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summ
 from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, USUAL, evaluation_file
 from cgraph.metrics import ExplainedVariance
 from cgraph.naming import name_concepts, names_to_table
-from cgraph.novelty import Usual, explained_share
+from cgraph.novelty import Cloud, Usual, explained_share
 from cgraph.predictor import InputRows, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
 from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
-from cgraph.store import read_array, read_table, to_json, write_array, write_bytes, write_table
+from cgraph.store import read_table, read_tensors, write_table, write_tensors
 
 BLOCK = 64
 """Concepts fitted by one call."""
@@ -141,8 +141,8 @@ def _figures(layer: int) -> str:
     return f"{WORK}/evaluation/layer-{layer:02d}.arrow"
 
 
-def _explained(layer: int) -> str:
-    return f"{WORK}/evaluation/explained-{layer:02d}.npy"
+def _usual(layer: int) -> str:
+    return f"{WORK}/evaluation/usual-{layer:02d}.safetensors"
 
 
 def evaluate_layer(job: Job, layer: int) -> Outcome:
@@ -153,13 +153,16 @@ def evaluate_layer(job: Job, layer: int) -> Outcome:
     dictionary = dictionary_of(job, layer)
     variance = ExplainedVariance(tokens_of(job, layer, train).mean(axis=0, dtype=np.float64))
     variance.add(tokens_of(job, layer, held_out), dictionary.decode(codes.take(held_out)))
-    explained = [
-        explained_share(
-            tokens_of(job, layer, rows), dictionary.decode(codes.take(rows)), dictionary.mean
-        )
-        for rows in (np.flatnonzero(split == TUNE), held_out)
-    ]
-    write_array(job.folder / _explained(layer), np.concatenate(explained))
+    tune = np.flatnonzero(split == TUNE)
+    tune_tokens, decoded = tokens_of(job, layer, tune), dictionary.decode(codes.take(tune))
+    cloud = Cloud.fit(tokens_of(job, layer, train))
+    known = {
+        **vars(cloud),
+        "tune": cloud.distance(tune_tokens),
+        "held_out": cloud.distance(tokens_of(job, layer, held_out)),
+        "explained": explained_share(tune_tokens, decoded, dictionary.mean),
+    }
+    write_tensors(job.folder / _usual(layer), known)
     facts = summarise_layer(
         layer,
         train=codes.take(train),
@@ -167,10 +170,10 @@ def evaluate_layer(job: Job, layer: int) -> Outcome:
         explained_variance=variance.value,
     )
     if layer == 1:
-        return Outcome((_explained(layer),), {"layer": facts})
+        return Outcome((_usual(layer),), {"layer": facts})
     figures = _evaluate_predictors(job, layer, codes, dictionary, held_out, split)
     write_table(job.folder / _figures(layer), figures)
-    return Outcome((_figures(layer), _explained(layer)), {"layer": facts})
+    return Outcome((_figures(layer), _usual(layer)), {"layer": facts})
 
 
 def _evaluate_predictors(
@@ -241,9 +244,11 @@ def join_evaluation(job: Job, facts: list[dict[str, Any]]) -> Outcome:
         job.folder / evaluation_file("layers"), pa.Table.from_pylist(layers, schema=LAYER_SCHEMA)
     )
     write_table(job.folder / evaluation_file("pairs"), pairs)
-    every = range(1, job.n_layers + 1)
-    explained = np.stack([read_array(job.folder / _explained(layer)) for layer in every])
-    n_tune = int((split_of(job) == TUNE).sum())
-    usual = Usual.measure(explained[:, :n_tune], explained[:, n_tune:])
-    write_bytes(job.folder / USUAL, to_json(usual.to_dict()))
+    known = [read_tensors(job.folder / _usual(layer)) for layer in range(1, job.n_layers + 1)]
+    clouds = [Cloud(k["mean"], k["directions"], k["deviations"]) for k in known]
+    tune, held_out, explained = (
+        np.stack([k[part] for k in known]) for part in ("tune", "held_out", "explained")
+    )
+    usual = Usual.measure(clouds, tune, held_out, explained)
+    write_tensors(job.folder / USUAL, usual.to_tensors())
     return Outcome((USUAL, *(evaluation_file(name) for name in ("concepts", "layers", "pairs"))))

@@ -28,7 +28,7 @@ CONCEPTS = "graph/concepts.arrow"
 EDGES = "graph/edges.arrow"
 NAMES = "graph/names.arrow"
 QUALITY = "evaluation/quality.json"
-USUAL = "evaluation/usual.json"
+USUAL = "evaluation/usual.safetensors"
 EXAMPLES = "examples/index.json"
 
 STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation", "names", "examples")

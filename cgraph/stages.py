@@ -162,7 +162,10 @@ def collect_tokens(job: Job, part: int) -> Outcome:
         {
             "image_id": pa.array([image_id for image_id, _ in records], type=pa.string()),
             "attributes": pa.array(
-                [json.dumps(attributes, sort_keys=True) for _, attributes in records],
+                [
+                    json.dumps(attributes, sort_keys=True, separators=(",", ":"))
+                    for _, attributes in records
+                ],
                 type=pa.string(),
             ),
             "pixel_hash": pa.array(hashes, type=pa.string()),

@@ -327,9 +327,10 @@ class Study:
     def usual(self) -> Usual:
         """What is usual for images of this study."""
         with self._naming(USUAL):
-            usual = Usual.from_dict(read_json(self.file(USUAL)))
-            if len(usual.median) != self.n_layers:
-                raise ValueError(f"it has {len(usual.median)} layers, the model {self.n_layers}")
+            usual = Usual.from_tensors(read_tensors(self.file(USUAL)))
+            sizes, wanted = usual.sizes, (self.n_layers, self.d_model)
+            if sizes != wanted:
+                raise ValueError(f"it has {sizes} layers and numbers, the model {wanted}")
         return usual
 
     @cached_property

@@ -132,7 +132,7 @@ def trace_tokens(
         image_id=image_id,
         study=study,
         explained=explained,
-        unusual=usual.is_unusual(explained),
+        unusual=usual.is_unusual(tokens),
         inputs=inputs,
         input_scales=input_scales,
         pre_activations=pre_activations,

@@ -35,6 +35,7 @@ from cgraph.manifest import (
     evaluation_file,
 )
 from cgraph.naming import names_to_table
+from cgraph.novelty import Cloud, Usual
 from cgraph.store import (
     codes_to_table,
     file_record,
@@ -117,9 +118,10 @@ def write_study(folder: Path, *, n_layers: int = 12, seed: int = 0) -> Path:
     write_table(folder / evaluation_file("layers"), _layers(n_layers))
     write_table(folder / evaluation_file("pairs"), pa.Table.from_pylist([], schema=PAIR_SCHEMA))
     write_table(folder / NAMES, names_to_table(1, []))
-    usual = [0.9] * n_layers
-    known = {"median": usual, "spread": usual, "low": usual, "high": usual}
-    write_bytes(folder / USUAL, to_json({**known, "limit": 3.0, "false_alarms": 0.0}))
+    cloud = Cloud.fit(rng.standard_normal((N_IMAGES, 4)))
+    far = np.tile(np.linspace(1, 3, 50), (n_layers, 1))
+    usual = Usual.measure([cloud] * n_layers, far, far, np.full_like(far, 0.9))
+    write_tensors(folder / USUAL, usual.to_tensors())
     write_bytes(folder / EXAMPLES, to_json([]))
     write_tensors(folder / DICTIONARIES, {"layer-01.atoms": np.eye(4, dtype=np.float32)})
     seal(folder, n_layers)

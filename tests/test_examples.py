@@ -1,5 +1,4 @@
 import io
-import json
 from itertools import combinations
 
 import numpy as np
@@ -68,10 +67,18 @@ def test_an_image_that_is_no_example(tiny_study):
         tiny_study.example_trace(row)
 
 
-def test_what_is_usual_in_a_study(tiny_study):
+def test_what_is_usual_in_a_study(tiny_study, tiny_inputs):
+    from cgraph.tracing import load_model, trace_image
+
     usual = tiny_study.usual
-    assert len(usual.median) == tiny_study.n_layers
-    stored = json.loads((tiny_study.path / "evaluation" / "usual.json").read_text())
-    assert stored["limit"] == usual.limit
-    flagged = [tiny_study.example_trace(row).unusual for row in tiny_study.examples]
-    assert np.mean(flagged) < 0.3
+    assert usual.sizes == (tiny_study.n_layers, tiny_study.d_model)
+    assert usual.false_alarms < 0.1
+    assert all(
+        low < high for low, high in zip(usual.explained_low, usual.explained_high, strict=True)
+    )
+    assert not any(tiny_study.example_trace(row).unusual for row in tiny_study.examples)
+    model = load_model(tiny_study)
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert trace_image(tiny_study, model, Image.fromarray(noise), "noise").unusual
+    own = Image.open(tiny_inputs[1] / tiny_study.image_ids[tiny_study.examples[0]])
+    assert trace_image(tiny_study, model, own, "own").unusual is False

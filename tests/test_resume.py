@@ -361,7 +361,7 @@ def test_a_study_of_a_version_without_names_and_examples_is_completed(tiny_study
     folder = tmp_path / tiny_study.path.name
     shutil.copytree(tiny_study.path, folder)
     manifest = json.loads((folder / "study.json").read_text())
-    added = {"graph/names.arrow", "evaluation/usual.json"}
+    added = {"graph/names.arrow", "evaluation/usual.safetensors"}
     for path in [p for p in manifest["files"] if p in added or p.startswith("examples/")]:
         del manifest["files"][path]
         (folder / path).unlink()

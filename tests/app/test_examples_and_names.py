@@ -215,9 +215,13 @@ class TestUnlikeAnything:
 
 def test_drawn_scenes_are_called_so(study: Study) -> None:
     drawn = SimpleNamespace(manifest=SimpleNamespace(images={"kind": "drawn scenes", "n": 3}))
-    assert unlike.sentences(drawn)[0] == "This study has only seen drawn scenes."
-    assert "A photograph gets a trace all the same" in unlike.sentences(drawn)[1]
-    assert unlike.sentences(study)[0].startswith("This image is unlike the 400 images")
+    first, second = unlike.sentences(drawn, unusual=True)
+    assert first == "This study has only seen drawn scenes."
+    assert "A photograph gets a trace all the same" in second
+    first, second = unlike.sentences(drawn, unusual=False)
+    assert first.startswith("This study has only seen drawn scenes")
+    assert "If it is a photograph" in second
+    assert unlike.sentences(study, unusual=True)[0].startswith("This image is unlike the 400")
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,18 @@ _BUILD = (
 def unlike_notice(opened: OpenStudy, traced: TracedImage) -> None:
     """Say that an upload is unlike the study's images, and offer other studies.
 
-    Nothing is shown for an image that the study knows how to read.
+    Of drawn scenes it is said beside every upload, for not every photograph looks odd to them.
+    Otherwise nothing is shown for an image that the study knows how to read.
 
     Parameters
     ----------
     opened : OpenStudy
     traced : TracedImage
     """
-    if not traced.is_unusual:
+    if traced.row is not None or not (traced.is_unusual or is_drawn(opened.study)):
         return
     with st.container(key="cg-unlike", border=True):
-        first, second = sentences(opened.study)
+        first, second = sentences(opened.study, unusual=traced.is_unusual)
         st.html(f"<p class='cg-sentence'><b>{escape(first)}</b> {escape(second)}</p>")
         with st.container(key="cg-ways", horizontal=True, vertical_alignment="center", gap="small"):
             for entry in opened.others:
@@ -53,8 +54,13 @@ def unlike_notice(opened: OpenStudy, traced: TracedImage) -> None:
                 )
 
 
-def sentences(study: Study) -> tuple[str, str]:
+def sentences(study: Study, *, unusual: bool) -> tuple[str, str]:
     """Return what the study has seen, and what that means for another kind of image."""
+    if is_drawn(study) and not unusual:
+        return (
+            "This study has only seen drawn scenes,",
+            "and this image looks like one to it. If it is a photograph, read its trace with care.",
+        )
     if is_drawn(study):
         return (
             "This study has only seen drawn scenes.",
