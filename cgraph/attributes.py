@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 MIN_IMAGES = 20
 """Images that a value needs, and that must lack it, to be a column."""
@@ -65,6 +67,8 @@ def attribute_table(
         Of columns that are the same for all images, the one whose value reads like words is kept
         ("tench" rather than "n01440764").
     """
+    from scipy import sparse
+
     rows: dict[tuple[str, str], list[int]] = {}
     for place, record in enumerate(records):
         for name, value in record.items():

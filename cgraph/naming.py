@@ -16,16 +16,19 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import sparse
 
 from cgraph.attributes import YES, AttributeTable
 from cgraph.codes import Codes
 from cgraph.concept import ConceptId
 from cgraph.metrics import matthews
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 MIN_STRENGTH = 0.3
 """Least Matthews correlation on tune images for a name."""
