@@ -35,6 +35,17 @@ def studies_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Put the main module back: a script that AppTest runs takes its place and stays there.
+
+    A worker process imports the main module of its parent, and would run the app.
+    """
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
+
+
 @pytest.fixture
 def app_environment(
     studies_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
