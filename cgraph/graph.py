@@ -84,6 +84,14 @@ class _LayerEdges:
             by_parent_entries=by_parent,
         )
 
+    def from_parents(self, parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the children of some parents, and the entry of each of these edges."""
+        first = self.by_parent_starts[parents]
+        counts = self.by_parent_starts[parents + 1] - first
+        ends = np.cumsum(counts)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
+        return self.by_parent_children[places], self.by_parent_entries[places]
+
 
 class ConceptGraph:
     """The concepts of every layer and the edges between adjacent layers; immutable.
@@ -356,7 +364,11 @@ class ConceptGraph:
         inputs[indices] = 1.0 if values is None else values
         intercepts = self.column(child_layer, "intercept")
         if children is None:
-            return intercepts + self.weight_matrix(child_layer) @ inputs
+            # Over the edges from the inputs alone: of a code's few concepts they are few.
+            edges = self._layers[child_layer - 2]
+            child, entry = edges.from_parents(indices)
+            summands = edges.weights[entry] * inputs[edges.parents[entry]]
+            return intercepts + np.bincount(child, summands, len(intercepts)).astype(np.float32)
         children = np.asarray(children, dtype=np.int64)
         parent, place, weight = self.edges_into(children, child_layer)
         sums = np.bincount(place, weights=weight * inputs[parent], minlength=len(children))

@@ -5,25 +5,24 @@ child's log-odds. The *share* of an edge is its contribution divided by the sum 
 contributions to that child, so positive shares into one child add up to 1 (less, if inputs that
 are not drawn contribute too), and parents that speak against it have negative shares. The strength
 of a path is the product of its shares; paths into one concept never add up to more than 1.
+
+Whether a concept was expected is judged by the *lift* of the probability that its parents give it
+over its prevalence, not by whether the probability passes one half: rare concepts hardly ever reach
+that. A *surprise* is active although its parents make it rarer than usual; an *absence* is inactive
+although its parents make it one of the most likely concepts of its layer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from cgraph.concept import ConceptId
-from cgraph.config import Inputs
 from cgraph.errors import CgraphError, ConfigError, StudyError
-from cgraph.graph import ConceptGraph
-from cgraph.image_inputs import checked_codes, inputs_of_left_layers, wrong_length
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the dictionary that `Trace.to_dict` writes."""
 
 
@@ -51,6 +50,42 @@ class ActiveConcept:
     prevalence: float | None
     n_parents_active: int
     n_parents: int
+
+    @property
+    def lift(self) -> float | None:
+        """Probability over prevalence: above 1 its parents speak for it; None if unknown."""
+        return _lift(self.probability, self.prevalence)
+
+    @property
+    def is_surprise(self) -> bool:
+        """Whether its parents make it rarer than usual."""
+        return self.lift is not None and self.lift < 1
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A concept that is not active, though its parents make it one of the most likely.
+
+    In a layer with n active concepts these are the inactive ones among the n most probable, as far
+    as their probability is above their prevalence.
+
+    Attributes
+    ----------
+    concept : ConceptId
+    probability : float
+        Calibrated probability that the inputs of the layer before give it.
+    prevalence : float
+        Share of training images in which it is active.
+    """
+
+    concept: ConceptId
+    probability: float
+    prevalence: float
+
+    @property
+    def lift(self) -> float | None:
+        """Probability over prevalence, above 1."""
+        return _lift(self.probability, self.prevalence)
 
 
 @dataclass(frozen=True)
@@ -108,6 +143,8 @@ class Trace:
     image_id, study : str
     unusual : bool or None
         Whether its tokens are unlike those of the study's images; None where `explained` is.
+    absences : tuple of tuple of Absence
+        Of layers 1..L, most probable first; layer 1 has no parents, and so none.
     """
 
     layers: tuple[tuple[ActiveConcept, ...], ...]
@@ -116,6 +153,7 @@ class Trace:
     image_id: str
     study: str
     unusual: bool | None = None
+    absences: tuple[tuple[Absence, ...], ...] = ()
 
     @cached_property
     def _active(self) -> dict[ConceptId, ActiveConcept]:
@@ -250,6 +288,10 @@ class Trace:
             ],
             "explained": None if self.explained is None else list(self.explained),
             "unusual": self.unusual,
+            "absences": [
+                [{**vars(absence), "concept": str(absence.concept)} for absence in layer]
+                for layer in self.absences
+            ],
         }
 
     @classmethod
@@ -268,13 +310,7 @@ class Trace:
                 "Trace the image again."
             )
         try:
-            layers = tuple(
-                tuple(
-                    ActiveConcept(**{**active, "concept": ConceptId.parse(active["concept"])})
-                    for active in layer
-                )
-                for layer in values["layers"]
-            )
+            layers = _read_layers(ActiveConcept, values["layers"])
             edges = tuple(
                 TraceEdge(**{**edge, **{end: ConceptId.parse(edge[end]) for end in _ENDS}})
                 for edge in values["edges"]
@@ -287,6 +323,7 @@ class Trace:
                 image_id=values["image_id"],
                 study=values["study"],
                 unusual=values["unusual"],
+                absences=_read_layers(Absence, values["absences"]),
             )
         except (KeyError, TypeError, AttributeError, CgraphError) as error:
             raise StudyError(
@@ -295,119 +332,23 @@ class Trace:
 
 
 _ENDS = ("parent", "child")
+_T = TypeVar("_T", ActiveConcept, Absence)
 
 
-def trace_codes(
-    graph: ConceptGraph,
-    codes_by_layer: Sequence[tuple[np.ndarray, np.ndarray]],
-    *,
-    image_id: str,
-    study: str,
-    explained: Sequence[float] | None = None,
-    unusual: bool | None = None,
-    inputs: Inputs = "labels",
-    input_scales: Sequence[float] | None = None,
-    pre_activations: Sequence[np.ndarray] | None = None,
-) -> Trace:
-    """Lay the codes of one image into the graph.
-
-    Parameters
-    ----------
-    graph : ConceptGraph
-    codes_by_layer : sequence of (indices, coefficients)
-        Active concepts of layers 1..L and their coefficients, as `Codes.row` gives them.
-    image_id, study : str
-        What the trace is of.
-    explained : sequence of float, optional
-        Share of each layer's token that the code explains.
-    unusual : bool, optional
-        Whether the study has seen no such image.
-    inputs : {"labels", "codes", "pre-activations"}
-        What the predictors were fitted on. The input of an active parent is 1, its coefficient, or
-        its pre-activation; with pre-activations inactive parents have inputs too, which count in
-        probabilities and shares, but only edges from active parents are listed.
-    input_scales : sequence of float, optional
-        What codes and pre-activations of layers 1..L-1 are divided by; needed for both. A value
-        for layer L may follow and is not read.
-    pre_activations : sequence of ndarray of shape (n_concepts,), optional
-        Encoder output of layers 1..L-1 in full; one for layer L may follow and is not read.
-
-    Raises
-    ------
-    ConfigError
-        If `inputs` is unknown, what it needs is not given, or a concept does not exist.
-    DataError
-        If an argument does not fit the layers of the graph, or a coefficient is not finite.
-    """
-    codes = checked_codes(graph, codes_by_layer)
-    if explained is not None and len(explained) != graph.n_layers:
-        raise wrong_length("explained", len(explained), str(graph.n_layers))
-    left_inputs = inputs_of_left_layers(graph, codes, inputs, input_scales, pre_activations)
-    layers: list[tuple[ActiveConcept, ...]] = []
-    edges: list[TraceEdge] = []
-    for layer, (indices, coefficients) in enumerate(codes, start=1):
-        probability = np.full(len(indices), np.nan)
-        n_active = n_all = np.zeros(len(indices), dtype=np.int64)
-        if layer > 1:
-            names, values = left_inputs[layer - 2]
-            probability = graph.probability(layer, names, values, indices)
-            dense = np.zeros(graph.n_concepts(layer - 1))
-            dense[names] = values
-            new_edges, n_active, n_all = _edges_into(
-                graph, layer, indices, codes[layer - 2][0], dense
-            )
-            edges += new_edges
-        order = np.lexsort((indices, -np.abs(coefficients)))
-        prevalence = graph.prevalence(layer)[indices]
-        columns = (indices, coefficients, probability, prevalence, n_active, n_all)
-        layers.append(
-            tuple(
-                ActiveConcept(
-                    ConceptId(layer, index), coefficient, _or_none(p), _or_none(share), *counts
-                )
-                for index, coefficient, p, share, *counts in zip(
-                    *(column[order].tolist() for column in columns), strict=True
-                )
-            )
-        )
-    known = None if explained is None else tuple(float(value) for value in explained)
-    return Trace(tuple(layers), tuple(edges), known, image_id, study, unusual)
+def _read_layers(kind: type[_T], values: list[list[dict[str, Any]]]) -> tuple[tuple[_T, ...], ...]:
+    return tuple(
+        tuple(kind(**{**entry, "concept": ConceptId.parse(entry["concept"])}) for entry in layer)
+        for layer in values
+    )
 
 
-def _edges_into(
-    graph: ConceptGraph, layer: int, children: np.ndarray, parents: np.ndarray, inputs: np.ndarray
-) -> tuple[list[TraceEdge], np.ndarray, np.ndarray]:
-    """Return edges from active parents into active children, and how many parents each child has.
-
-    Shares count the contributions of all inputs of the layer before, active or not.
-
-    Returns
-    -------
-    edges : list of TraceEdge
-    n_active, n_all : ndarray of int, shape (n_children,)
-        Active parents, and all parents, of each child.
-    """
-    parent, place, weight = graph.edges_into(children, layer)
-    contribution = weight * inputs[parent]
-    total = np.bincount(place, np.maximum(contribution, 0), len(children))[place]
-    share = np.divide(contribution, total, out=np.zeros_like(contribution), where=total > 0)
-    among = np.isin(parent, parents)
-    columns = (parent, children[place], weight, contribution, share)
-    edges = [
-        TraceEdge(ConceptId(layer - 1, parent), ConceptId(layer, child), *numbers)
-        for parent, child, *numbers in zip(*(c[among].tolist() for c in columns), strict=True)
-    ]
-    n_active = np.bincount(place[among], minlength=len(children))
-    return edges, n_active, np.bincount(place, minlength=len(children))
+def _lift(probability: float | None, prevalence: float | None) -> float | None:
+    return probability / prevalence if probability is not None and prevalence else None
 
 
 def _at_least_one(name: str, value: int) -> None:
     if value < 1:
         raise ConfigError(f"{name} is {value}: it must be at least 1.")
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _strongest_path_first(path: Path) -> tuple[float, tuple[ConceptId, ...]]:

@@ -22,7 +22,8 @@ from cgraph.manifest import BUILD_RECORD
 from cgraph.novelty import Usual, explained_share
 from cgraph.store import read_json
 from cgraph.study import Study
-from cgraph.trace import Trace, trace_codes
+from cgraph.trace import Trace
+from cgraph.trace_codes import trace_codes
 
 if TYPE_CHECKING:
     from cgraph.codes import Codes

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError, DataError, StudyError
 from cgraph.graph import ConceptGraph
-from cgraph.trace import Trace, trace_codes
+from cgraph.trace import Trace
+from cgraph.trace_codes import trace_codes
 
 HAND_CODES = [
     (np.array([2, 0, 1]), np.array([1.0, 0.5, -2.0])),
@@ -293,9 +294,9 @@ def test_json_round_trip(made, explained):
 
 def test_json_by_hand():
     values = hand_trace(explained=np.array([0.5, 0.25, 0.125])).to_dict()
-    names = ["schema", "study", "image_id", "layers", "edges", "explained", "unusual"]
+    names = ["schema", "study", "image_id", "layers", "edges", "explained", "unusual", "absences"]
     assert list(values) == names
-    assert values["schema"] == 2
+    assert values["schema"] == 3
     assert values["layers"][0][0] == {
         "concept": "L1/1",
         "coefficient": -2.0,
@@ -317,7 +318,7 @@ def test_json_by_hand():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 1}, "schema 1; this version of cgraph reads schema 2"),
+        ({"schema": 1}, "schema 1; this version of cgraph reads schema 3"),
         ({"layers": [[{"concept": "x"}]]}, r"damaged \(ConfigError.*'x' is not a concept"),
         ({"edges": [{"parent": "L1/0"}]}, r"damaged \(KeyError: 'child'\)"),
         ({"layers": 3}, r"damaged \(TypeError"),

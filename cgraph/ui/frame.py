@@ -26,6 +26,8 @@ PAGES = (
 )
 """Scripts of the pages, beside the main script, and their names. Links lead to those that exist."""
 
+_ABOUT_A_SELECTION = ("Graph", "Evaluation", "Counterfactual", "Concepts")
+
 _STUDY_KEY = "frame.study"
 
 
@@ -65,7 +67,7 @@ def open_page(name: str) -> OpenStudy | None:
     """
     with as_file(files("cgraph.ui") / "static" / "icon.svg") as icon:
         st.set_page_config(page_title=f"{name} · cgraph", page_icon=str(icon), layout="wide")
-    st.html(f"<style>{static_text('page.css')}</style>")
+    st.html(f"<style>{static_text('page.css')}{static_text('term.css')}</style>")
     found = resources.studies(resources.search_folders())
     with st.container(horizontal=True, vertical_alignment="center", key="cg-head"):
         st.html(f"<h1 class='cg-brand'><b>cgraph</b> <span>{name}</span></h1>", width="stretch")
@@ -79,10 +81,27 @@ def open_page(name: str) -> OpenStudy | None:
     return opened
 
 
-def _links(name: str) -> None:
+def onward_links(selection: state.Selection) -> None:
+    """Draw links to the pages that are about a selection, which they keep.
+
+    Parameters
+    ----------
+    selection : Selection
+        What is on show.
+    """
+    for script, label in _existing_pages():
+        if label in _ABOUT_A_SELECTION:
+            st.page_link(script, label=f"Open in {label}", query_params=selection.to_query())
+
+
+def _existing_pages() -> list[tuple[str, str]]:
     context = get_script_run_ctx()
     folder = Path(context.main_script_path).parent if context else Path()
-    pages = [(script, label) for script, label in PAGES if (folder / script).is_file()]
+    return [(script, label) for script, label in PAGES if (folder / script).is_file()]
+
+
+def _links(name: str) -> None:
+    pages = _existing_pages()
     if len(pages) < 2:
         return
     query = state.read()[0].to_query()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT
 from cgraph.study import Study
+from cgraph.ui.drawing import Looks
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 
 NODE_PX = 56
@@ -46,6 +48,15 @@ def concept_name(study: Study, concept: ConceptId) -> str:
     """Return what people call a concept, or nothing if it has no name."""
     name = study.name_of(concept)
     return name.text if name is not None else ""
+
+
+@lru_cache(maxsize=8)
+def looks(study: Study) -> Looks:
+    """Return how the concepts of a study look."""
+    return Looks(
+        image_of=lambda concept: concept_image(study, concept),
+        name_of=lambda concept: concept_name(study, concept),
+    )
 
 
 def held_out_rows(study: Study) -> list[int]:

@@ -11,14 +11,19 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import streamlit as st
 
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError
+from cgraph.ui import uploads
 
-KEYS = ("study", "image", "layer", "concept")
+KEYS = ("study", "image", "with", "layer", "concept")
 """Query parameters of every page; others are left alone."""
+
+MOST_COMPARED = 3
+"""Most images that are put beside the first."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class Selection:
     study : str or None
         Slug of a study, never a path; ``None`` for the first one.
     image : str or None
-        Image id; ``None`` for the page's own choice.
+        Image id, or that of an upload; ``None`` for the page's own choice.
+    beside : tuple of str
+        Image ids of the images that it is compared with; ``with`` in the link.
     layer : int or None
         1 … L.
     concept : ConceptId or None
@@ -38,15 +45,24 @@ class Selection:
 
     study: str | None = None
     image: str | None = None
+    beside: tuple[str, ...] = ()
     layer: int | None = None
     concept: ConceptId | None = None
 
     def to_query(self) -> dict[str, str]:
         """Return the query parameters that stand for this selection; a concept says its layer."""
-        values = {key: getattr(self, key) for key in KEYS}
-        if self.concept is not None:
-            values["layer"] = None
-        return {key: str(value) for key, value in values.items() if value is not None}
+        values = {
+            "study": self.study,
+            "image": self.image,
+            "with": ",".join(map(_quoted, self.beside)) or None,
+            "layer": None if self.concept is not None else self.layer,
+            "concept": self.concept,
+        }
+        return {key: str(values[key]) for key in KEYS if values[key] is not None}
+
+
+def _quoted(image_id: str) -> str:
+    return image_id.replace("%", "%25").replace(",", "%2C")
 
 
 class HasConcepts(Protocol):
@@ -96,8 +112,17 @@ def parse(query: Mapping[str, str]) -> tuple[Selection, list[str]]:
             concept = ConceptId.parse(text)
         except ConfigError as error:
             remarks.append(f"The concept of the link was left out. {error}")
+    beside = tuple(unquote(text) for text in (query.get("with") or "").split(",") if text)
+    if len(beside) > MOST_COMPARED:
+        remarks.append(
+            f"The link compares with {len(beside)} images; the first {MOST_COMPARED} are shown."
+        )
     return Selection(
-        query.get("study") or None, query.get("image") or None, layer, concept
+        study=query.get("study") or None,
+        image=query.get("image") or None,
+        beside=tuple(dict.fromkeys(beside[:MOST_COMPARED])),
+        layer=layer,
+        concept=concept,
     ), remarks
 
 
@@ -117,14 +142,11 @@ def check(selection: Selection, study: HasConcepts) -> tuple[Selection, list[str
     remarks : list of str
         One sentence for each value that was left out.
     """
-    remarks = []
+    remarks: list[str] = []
     image, layer, concept = selection.image, selection.layer, selection.concept
-    if image is not None:
-        try:
-            study.row(image)
-        except ConfigError as error:
-            remarks.append(f"{error} The image of the link was left out.")
-            image = None
+    if image is not None and not _has_image(study, image, remarks):
+        image = None
+    beside = tuple(other for other in selection.beside if _has_image(study, other, remarks))
     if layer is not None and layer > study.n_layers:
         remarks.append(f"There is no layer {layer}: this model has 1 to {study.n_layers}.")
         layer = None
@@ -135,7 +157,25 @@ def check(selection: Selection, study: HasConcepts) -> tuple[Selection, list[str
         except ConfigError as error:
             remarks.append(f"{error} The concept of the link was left out.")
             concept = None
-    return Selection(study.name, image, layer, concept), remarks
+    return Selection(study.name, image, beside, layer, concept), remarks
+
+
+def _has_image(study: HasConcepts, image_id: str, remarks: list[str]) -> bool:
+    """Return whether there is such an image, and add a sentence if there is none."""
+    if uploads.find(image_id) is not None:
+        return True
+    if image_id.startswith(uploads.PREFIX):
+        remarks.append(
+            "The link leads to an uploaded image. Uploads stay with whoever brought them, and only "
+            "until the page is closed: upload the image again."
+        )
+        return False
+    try:
+        study.row(image_id)
+    except ConfigError as error:
+        remarks.append(f"{error} The image of the link was left out.")
+        return False
+    return True
 
 
 def read() -> tuple[Selection, list[str]]:

@@ -5,72 +5,22 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
 
 from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
-from cgraph.errors import StudyError
 from cgraph.study import Study
 from cgraph.trace import ActiveConcept, Trace
 from cgraph.ui import gallery, words
-from cgraph.ui.components.trace_graph import GraphPicture, draw
+from cgraph.ui.drawing import GraphPicture, GraphSelection, Looks, absent_node, draw
+from cgraph.ui.facts import ConceptFacts, LayerFacts, Relation, concept_facts, layer_facts
 from cgraph.ui.lighting import LitPaths, light
 
+MAX_SILENT = 3
+"""Most silent parents of a concept that are drawn; its panel lists them all."""
 
-@dataclass(frozen=True)
-class Relation:
-    """A parent or child of a concept, and what it does in one image.
-
-    Attributes
-    ----------
-    concept : ConceptId
-    weight : float
-        Log-odds of the child per unit of the parent's input.
-    active : bool
-        Whether it is active in the image.
-    share : float or None
-        Contribution over the sum of positive contributions to the child; ``None`` if one end is
-        not active.
-    """
-
-    concept: ConceptId
-    weight: float
-    active: bool
-    share: float | None
-
-
-@dataclass(frozen=True)
-class ConceptFacts:
-    """What the panel says about one concept.
-
-    Attributes
-    ----------
-    concept : ConceptId
-    here : ActiveConcept or None
-        What it does in the image; ``None`` if it is not active.
-    rank : int or None
-        1 for the largest coefficient of its layer.
-    prevalence : float
-        Share of the training images in which it is active.
-    figures : dict
-        Row of ``evaluation/concepts.arrow``: held-out AUC, average precision, prevalence; NaN
-        where too few or too many images have the concept.
-    parents, children : tuple of Relation
-        Largest absolute weight first.
-    carried : tuple of float
-        Part of what raised it that the lit paths carry from each earlier layer (see `LitPaths`);
-        empty if it is not active, or no active parent speaks for it.
-    """
-
-    concept: ConceptId
-    here: ActiveConcept | None
-    rank: int | None
-    prevalence: float
-    figures: dict[str, Any]
-    parents: tuple[Relation, ...]
-    children: tuple[Relation, ...]
-    carried: tuple[float, ...]
+STRONG = 0.25
+"""Of the largest absolute weight among the parents: a silent parent below it is not drawn."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +31,8 @@ class TracedImage:
     ----------
     study : Study
     trace : Trace
+    image_id : str
+        What stands for it in the selection.
     title : str
         What to call the image.
     details : tuple of str
@@ -93,10 +45,16 @@ class TracedImage:
 
     study: Study
     trace: Trace
+    image_id: str
     title: str
     details: tuple[str, ...]
     picture: str
     row: int | None
+
+    @cached_property
+    def looks(self) -> Looks:
+        """How the concepts of the study look."""
+        return gallery.looks(self.study)
 
     @cached_property
     def graph(self) -> GraphPicture:
@@ -104,13 +62,20 @@ class TracedImage:
         return draw(
             self.trace,
             self.lights,
-            lambda concept: gallery.concept_image(self.study, concept),
-            self.name,
+            self.looks,
+            caption=f"{self.title} · study {self.study.name}",
+            file_name=f"trace-{self.file_stem}",
         )
+
+    @property
+    def file_stem(self) -> str:
+        """Study and image as a part of a file name."""
+        text = f"{self.study.name}-{self.trace.image_id}"
+        return "".join(letter if letter.isalnum() else "-" for letter in text)[:80].strip("-")
 
     def name(self, concept: ConceptId) -> str:
         """Return what people call a concept, or nothing if it has no name."""
-        return gallery.concept_name(self.study, concept)
+        return self.looks.name_of(concept)
 
     @property
     def has_large_picture(self) -> bool:
@@ -126,6 +91,11 @@ class TracedImage:
     def lights(self) -> dict[ConceptId, LitPaths]:
         """What lights up with each active concept."""
         return light(self.trace)
+
+    @cached_property
+    def shares(self) -> dict[tuple[ConceptId, ConceptId], float]:
+        """The share of every edge among active concepts, by parent and child."""
+        return {(edge.parent, edge.child): edge.share for edge in self.trace.edges}
 
     @cached_property
     def json(self) -> bytes:
@@ -155,62 +125,47 @@ class TracedImage:
 
         return max(last, key=weight).concept if last else None
 
-    def is_active(self, concept: ConceptId) -> bool:
-        """Return whether a concept is active in the image."""
-        return any(active.concept == concept for active in self.trace.layers[concept.layer - 1])
-
     def facts(self, concept: ConceptId) -> ConceptFacts:
         """Return what is known of a concept of the study, active in the image or not."""
         if concept not in self._facts:
-            self._facts[concept] = self._collect(concept)
+            self._facts[concept] = concept_facts(self.study, self.trace, self.lights, concept)
         return self._facts[concept]
 
-    def _collect(self, concept: ConceptId) -> ConceptFacts:
-        graph, layers = self.study.graph, self.trace.layers
-        here = self.trace.active(concept) if self.is_active(concept) else None
-        ranked = [active.concept for active in layers[concept.layer - 1]]
-        shares = {
-            (edge.parent, edge.child): edge.share
-            for edge in self.trace.edges
-            if concept in (edge.parent, edge.child)
-        }
+    def layer(self, layer: int) -> LayerFacts:
+        """Return what is known of a layer."""
+        return layer_facts(self.study, self.trace, layer)
 
-        def relate(edges: Any, *, are_parents: bool) -> tuple[Relation, ...]:
-            relations = []
-            for index, weight in zip(edges.indices.tolist(), edges.weights.tolist(), strict=True):
-                other = ConceptId(edges.layer, index, concept.kind)
-                ends = (other, concept) if are_parents else (concept, other)
-                relations.append(Relation(other, weight, self.is_active(other), shares.get(ends)))
-            return tuple(relations)
-
-        return ConceptFacts(
-            concept=concept,
-            here=here,
-            rank=ranked.index(concept) + 1 if here else None,
-            prevalence=graph.record(concept).n_train / max(1, len(self.study.rows(TRAIN))),
-            figures=held_out_figures(self.study).get((concept.layer, concept.index), {}),
-            parents=relate(graph.parents(concept), are_parents=True),
-            children=relate(graph.children(concept), are_parents=False),
-            carried=self.lights[concept].carried if here else (),
+    def selection(self, concept: ConceptId | None, layer: int | None) -> GraphSelection:
+        """Return what the graph shows of a selected concept, or of a layer."""
+        if concept is None:
+            return GraphSelection(f"layer-{layer}" if layer else "")
+        facts = self.facts(concept)
+        if facts.here is None:
+            # What would have led to it: the parents that are active.
+            active = [parent for parent in facts.parents if parent.active]
+            edges = [(str(parent.concept), str(concept), parent.weight) for parent in active]
+            return GraphSelection(str(concept), (self._ghost(facts),), edges)
+        strongest = max((abs(parent.weight) for parent in facts.parents), default=0.0)
+        silent = [
+            parent
+            for parent in facts.parents
+            if not parent.active and abs(parent.weight) >= STRONG * strongest
+        ][:MAX_SILENT]
+        return GraphSelection(
+            str(concept),
+            tuple(self._silent_parent(parent, concept) for parent in silent),
+            [(str(parent.concept), str(concept), parent.weight) for parent in silent],
         )
 
+    def _ghost(self, facts: ConceptFacts) -> dict[str, object]:
+        for absence in self.trace.absences[facts.concept.layer - 1] if facts.is_absent else ():
+            if absence.concept == facts.concept:
+                return absent_node(absence, self.looks)
+        return self.looks(facts.concept, ["silent in this image"])
 
-@lru_cache(maxsize=8)
-def held_out_figures(study: Study) -> dict[tuple[int, int], dict[str, Any]]:
-    """Return the held-out figures of each concept by (layer, index); empty if there are none."""
-    try:
-        rows = study.evaluation("concepts").to_pylist()
-    except StudyError:
-        return {}
-    return {(row["layer"], row["index"]): row for row in rows}
-
-
-@lru_cache(maxsize=8)
-def held_out_explained(study: Study) -> tuple[float, ...]:
-    """Return the share of the held-out tokens that each layer's codes explain, if it is known."""
-    try:
-        rows = study.evaluation("layers").to_pylist()
-    except StudyError:
-        return ()
-    values = [row["explained_variance"] for row in sorted(rows, key=lambda row: row["layer"])]
-    return tuple(value for value in values if words.known(value))
+    def _silent_parent(self, parent: Relation, child: ConceptId) -> dict[str, object]:
+        lines = [
+            "silent in this image, so it adds nothing",
+            f"would add {words.signed(parent.weight)} to {self.name(child) or child}",
+        ]
+        return self.looks(parent.concept, lines)

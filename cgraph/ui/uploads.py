@@ -1,77 +1,114 @@
-"""The image that somebody brought, kept in the session: received, waiting to be traced, on show."""
+"""Images that somebody brought, kept in the session: received, waiting to be traced, on show.
+
+An upload has an image id like any other, ``upload:`` and the beginning of its hash, so that the
+back button finds it and it can be compared with others. It lives as long as the session: a link
+leads nobody else to it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import streamlit as st
 from PIL.Image import Image
 
 from cgraph.decoding import load_image
 from cgraph.errors import CgraphError
-from cgraph.study import Study
-from cgraph.ui import state
+
+PREFIX = "upload:"
+MOST_KEPT = 24
+"""Most uploads that a session keeps; the oldest go first."""
 
 _PENDING = "uploads.pending"
-_CURRENT = "uploads.current"
-_PROBLEM = "uploads.problem"
+_KEPT = "uploads.kept"
+_PROBLEMS = "uploads.problems"
+_ROUND = "uploads.round"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An image that somebody brought, and the study that it was traced in."""
+    """An image that somebody brought.
 
-    study: str
+    Attributes
+    ----------
+    name : str
+        Name of its file.
+    digest : str
+        SHA-256 of its file.
+    image : PIL.Image.Image
+        RGB.
+    """
+
     name: str
     digest: str
-    image: Image
+    image: Image = field(repr=False)
+
+    @property
+    def image_id(self) -> str:
+        """What stands for it in the selection."""
+        return PREFIX + self.digest[:12]
+
+
+def uploader_key(prefix: str) -> str:
+    """Return the key of an uploader that is empty again after every receipt."""
+    return f"{prefix}.{st.session_state.get(_ROUND, 0)}"
 
 
 def receive(key: str) -> None:
-    """Take the file of an uploader to be traced next, or note why it is refused; a callback."""
-    file = st.session_state[key]
-    if file is None:
-        return
-    data = file.getvalue()
-    try:
-        image = load_image(data, file.name)
-    except CgraphError as error:
-        st.session_state[_PROBLEM] = str(error)
-        return
-    digest = hashlib.sha256(data).hexdigest()
-    st.session_state[_PENDING] = Upload("", file.name, digest, image)
+    """Take the files of an uploader to be traced next, and note why some are refused; a callback.
+
+    Files that are no images cost a sentence each; the others are traced.
+    """
+    received, problems = [], []
+    for file in st.session_state[key] or []:
+        data = file.getvalue()
+        try:
+            image = load_image(data, file.name)
+        except CgraphError as error:
+            problems.append(str(error))
+            continue
+        received.append(Upload(file.name, hashlib.sha256(data).hexdigest(), image))
+    st.session_state[_PENDING] = received
+    st.session_state[_PROBLEMS] = problems
+    st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
 
 
-def take_problem() -> str | None:
-    """Return why the last file was refused, once."""
-    return st.session_state.pop(_PROBLEM, None)
+def take_problems() -> list[str]:
+    """Return why files were refused, once."""
+    return st.session_state.pop(_PROBLEMS, [])
 
 
-def take_pending() -> Upload | None:
-    """Return the image that is to be traced now, once."""
-    return st.session_state.pop(_PENDING, None)
+def take_pending() -> list[Upload]:
+    """Return the images that are to be traced now, once."""
+    return st.session_state.pop(_PENDING, [])
 
 
-def keep(upload: Upload, study: Study) -> None:
-    """Keep an image that was traced in a study, for the runs that follow."""
-    st.session_state[_CURRENT] = replace(upload, study=study.name)
+def keep(upload: Upload) -> None:
+    """Keep an image for the runs that follow."""
+    kept: dict[str, Upload] = st.session_state.setdefault(_KEPT, {})
+    kept.pop(upload.image_id, None)
+    kept[upload.image_id] = upload
+    while len(kept) > MOST_KEPT:
+        del kept[next(iter(kept))]
 
 
-def drop() -> None:
-    """Forget the image that was kept."""
-    st.session_state.pop(_CURRENT, None)
+def kept() -> list[Upload]:
+    """Return the uploads of this session, the first one first."""
+    return list(st.session_state.get(_KEPT, {}).values())
 
 
-def kept_in(study: Study) -> Upload | None:
-    """Return the image that was last uploaded and traced in a study."""
-    upload: Upload | None = st.session_state.get(_CURRENT)
-    return upload if upload is not None and upload.study == study.name else None
+def find(image_id: str | None) -> Upload | None:
+    """Return the upload that an image id stands for, if the session has it."""
+    found: Upload | None = st.session_state.get(_KEPT, {}).get(image_id)
+    return found
 
 
-def take_to(study: str) -> None:
-    """Open another study and trace the image there; a callback."""
-    upload: Upload | None = st.session_state.get(_CURRENT)
-    if upload is not None:
-        st.session_state[_PENDING] = upload
-    state.write(state.Selection(study=study))
+def drop(image_id: str) -> None:
+    """Forget an upload."""
+    st.session_state.get(_KEPT, {}).pop(image_id, None)
+
+
+def trace_again(upload: Upload) -> None:
+    """Let an upload be traced on the next run, as if it had just been brought."""
+    st.session_state[_PENDING] = [upload]

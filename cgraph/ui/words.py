@@ -32,6 +32,14 @@ def percent(share: float | None) -> str:
     return f"{value:.{digits}f}{_GAP}%".replace("-", "−")
 
 
+def fine_percent(share: float) -> str:
+    """Return a share that may be tiny, with one telling digit below 0.1 %: ``0.004 %``."""
+    if not 1e-8 <= share < 0.001:
+        return percent(share)
+    digits = -math.floor(math.log10(100 * share))
+    return f"{100 * share:.{digits}f}{_GAP}%"
+
+
 def signed(value: float) -> str:
     """Return a weight with its sign, such as ``+1.34``."""
     return f"{value:+.2f}".replace("-", "−")

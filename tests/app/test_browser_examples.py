@@ -137,7 +137,8 @@ def test_faded_words_stay_readable(chromium: object, address: str, scheme: str) 
               const app = document.querySelector('.stApp');
               const page = light(getComputedStyle(app).backgroundColor);
               const faded = [...root.querySelectorAll('.node:not(.lit):not(.near)')];
-              return faded.flatMap((node) => [...node.querySelectorAll('text')].map((text) => {
+              const words = (node) => [...node.querySelectorAll('text.name, text.id')];
+              return faded.flatMap((node) => words(node).map((text) => {
                 let opacity = 1;
                 for (let e = text; e && e !== root; e = e.parentNode) {
                   opacity *= e instanceof Element ? getComputedStyle(e).opacity : 1;

@@ -11,10 +11,10 @@ import pytest
 
 from cgraph.concept import ConceptId
 from cgraph.study import Study
-from cgraph.trace import ActiveConcept, Trace, TraceEdge
+from cgraph.trace import Absence, ActiveConcept, Trace, TraceEdge
 from cgraph.tracing import trace_row
-from cgraph.ui.components import trace_graph
-from cgraph.ui.components.trace_graph import GraphPicture
+from cgraph.ui import drawing as drawings
+from cgraph.ui.drawing import GraphPicture, Looks
 from cgraph.ui.lighting import LitPaths, light
 
 
@@ -42,7 +42,7 @@ def dense_trace(n_layers: int, n_active: int) -> Trace:
 
 
 def drawn(trace: Trace, image_of: Callable[[ConceptId], str]) -> GraphPicture:
-    return trace_graph.draw(trace, light(trace), image_of)
+    return drawings.draw(trace, light(trace), Looks(image_of))
 
 
 def test_every_active_concept_and_edge_is_there(trace: Trace) -> None:
@@ -115,12 +115,35 @@ def test_many_concepts_are_cut_to_the_strongest() -> None:
     assert picture.n_hidden_nodes == 12 * (16 - kept)
     for layer in drawing["layers"]:
         assert {int(node["id"].split("/")[1]) for node in layer["nodes"]} == set(range(kept))
-    assert sum(strong for *_, strong in drawing["edges"]) == trace_graph.MAX_EDGES
-    assert picture.n_edges == trace_graph.MAX_EDGES
+    assert sum(strong for *_, strong in drawing["edges"]) == drawings.MAX_EDGES
+    assert picture.n_edges == drawings.MAX_EDGES
     assert picture.n_edges + picture.n_hidden_edges == 11 * 16 * 16
     hidden = [weight for _, _, weight, strong in drawing["edges"] if not strong]
     shown = [weight for _, _, weight, strong in drawing["edges"] if strong]
     assert min(shown) >= max(hidden)
+
+
+def test_surprises_absences_and_hidden_concepts_are_counted_and_marked() -> None:
+    concepts = [ConceptId(2, i) for i in range(80)]
+    layer = (
+        ActiveConcept(concepts[0], 3.0, 0.1, 0.2, 1, 2),  # half as likely as usual
+        ActiveConcept(concepts[1], 2.0, 0.2, 0.2, 1, 2),
+        *(ActiveConcept(concept, 1.0, 0.9, 0.2, 1, 2) for concept in concepts[2:78]),
+    )
+    absent = tuple(Absence(concepts[i], 0.8, 0.4) for i in (78, 79))
+    trace = Trace(((), layer), (), None, "image", "study", None, ((), (*absent, absent[0])))
+    first, second = json.loads(drawn(trace, str).text)["layers"]
+    assert (first["surprises"], first["absences"], first["hidden"]) == (0, 0, 0)
+    assert (second["surprises"], second["absences"], second["hidden"]) == (1, 3, 3)
+    assert second["label"] == (
+        "Layer 2: 78 active concepts, 75 shown, 1 surprise, 3 expected but absent"
+    )
+    assert [node["id"] for node in second["nodes"] if node["surprise"]] == ["L2/0"]
+    assert [ghost["id"] for ghost in second["absent"]] == ["L2/78", "L2/79"]
+    assert (
+        second["absent"][0]["lines"][1]
+        == "predicted at 80\N{NO-BREAK SPACE}%, 2.0\N{NO-BREAK SPACE}× its prevalence"
+    )
 
 
 def test_the_revision_follows_the_drawing(trace: Trace) -> None:
@@ -131,10 +154,12 @@ def test_the_revision_follows_the_drawing(trace: Trace) -> None:
 def test_an_image_without_concepts_can_be_drawn() -> None:
     picture = drawn(Trace(((), ()), (), None, "image", "study"), str)
     assert (picture.n_nodes, picture.n_edges) == (0, 0)
-    assert json.loads(picture.text)["layers"] == [
-        {"name": "Layer 1", "nodes": []},
-        {"name": "Layer 2", "nodes": []},
+    layers = json.loads(picture.text)["layers"]
+    assert [(layer["name"], layer["nodes"], layer["absent"]) for layer in layers] == [
+        ("Layer 1", [], []),
+        ("Layer 2", [], []),
     ]
+    assert layers[0]["label"] == "Layer 1: 0 active concepts"
 
 
 def test_signed_codes_have_bars_by_absolute_coefficient() -> None:

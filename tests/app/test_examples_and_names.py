@@ -157,7 +157,7 @@ class TestNames:
             assert row["name"] == (f"<i>tone {index}" if index % 2 else "")
 
     def test_the_page_begins_with_a_named_concept(self) -> None:
-        selected = payloads(run(), "cgraph_trace_graph")[0]["selected"]
+        selected = payloads(run(), "cgraph_trace_selection")[0]["selected"]
         assert int(selected.split("/")[1]) % 2 == 1
 
 

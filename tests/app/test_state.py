@@ -17,7 +17,7 @@ def study(studies_folder: Path) -> Study:
 
 
 def test_a_selection_survives_the_link() -> None:
-    selection = Selection("deit", "photos/1 ä.png", None, ConceptId(7, 60))
+    selection = Selection("deit", "photos/1 ä.png", concept=ConceptId(7, 60))
     query = selection.to_query()
     assert query == {"study": "deit", "image": "photos/1 ä.png", "concept": "L7/60"}
     assert parse(query) == (selection, [])
@@ -43,17 +43,39 @@ def test_a_concept_in_another_form_is_left_out(concept: str) -> None:
 
 
 def test_what_the_study_has_is_kept(study: Study) -> None:
-    asked = Selection("other", study.image_ids[5], 2, ConceptId(12, 3))
+    beside = study.image_ids[6], study.image_ids[8]
+    asked = Selection("other", study.image_ids[5], beside, 2, ConceptId(12, 3))
     assert check(asked, study) == (
-        Selection("planted", study.image_ids[5], 12, ConceptId(12, 3)),
+        Selection("planted", study.image_ids[5], beside, 12, ConceptId(12, 3)),
         [],
     )
+
+
+@pytest.mark.parametrize(
+    "beside", [("a.png",), ("a, b.png", "c%2C.png"), ("100 %.png", "ä=1&x.png", "photos/1.png")]
+)
+def test_images_beside_survive_the_link(beside: tuple[str, ...]) -> None:
+    query = Selection(beside=beside).to_query()
+    assert parse(query) == (Selection(beside=beside), [])
+
+
+def test_more_images_than_fit_beside_are_left_out() -> None:
+    selection, remarks = parse({"with": "a,b,c,d,e"})
+    assert selection.beside == ("a", "b", "c")
+    assert remarks == ["The link compares with 5 images; the first 3 are shown."]
+
+
+def test_an_upload_of_another_session_is_told(study: Study) -> None:
+    kept, remarks = check(Selection(image="upload:0123456789ab"), study)
+    assert kept == Selection("planted")
+    assert "upload the image again" in remarks[0]
 
 
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
         (Selection(image="nowhere.png"), "has no image 'nowhere.png'"),
+        (Selection(beside=("nowhere.png",)), "has no image 'nowhere.png'"),
         (Selection(layer=13), "There is no layer 13: this model has 1 to 12."),
         (Selection(concept=ConceptId(3, 24)), "There is no concept L3/24"),
         (Selection(concept=ConceptId(13, 0)), "There is no layer 13"),

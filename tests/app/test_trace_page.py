@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 from planted_study import parents_of, seal
 from streamlit.testing.v1 import AppTest
 
-from cgraph import tracing
+from cgraph import glossary, tracing
 from cgraph.concept import ConceptId
 from cgraph.errors import ModelError
 from cgraph.graph import ConceptGraph
@@ -51,7 +52,14 @@ def components(app: AppTest) -> dict[str, dict[str, Any]]:
 
 
 def picked_concept(app: AppTest) -> str:
-    return components(app)["cgraph_trace_graph"]["selected"]
+    return components(app)["cgraph_trace_selection"]["selected"]
+
+
+def exemplars(app: AppTest) -> list[dict[str, Any]]:
+    protos = [element.proto for element in app.get("bidi_component")]
+    found = [json.loads(proto.mixed.json or proto.json) for proto in protos]
+    grids = [data for data in found if data.get("label", "").startswith("Training images")]
+    return grids[0]["items"]
 
 
 def held_out_title(study: Study) -> str:
@@ -71,7 +79,7 @@ class TestPlantedStudy:
         assert held_out_title(study) in text(app)
         assert "12 layers" in text(app)
         assert picked_concept(app).startswith("L12/")
-        assert len(components(app)["cgraph_image_grid"]["items"]) == 9
+        assert len(exemplars(app)) == 9
 
     def test_the_link_decides_image_and_concept(self, study: Study) -> None:
         row = 7
@@ -94,7 +102,7 @@ class TestPlantedStudy:
         silent = ConceptId(3, next(i for i in range(24) if i not in active))
         app = run(image=study.image_ids[7], concept=str(silent))
         assert "silent in this image" in text(app)
-        assert len(components(app)["cgraph_image_grid"]["items"]) == 9
+        assert len(exemplars(app)) == 9
 
     def test_what_the_lit_paths_carry_is_said(self, study: Study) -> None:
         trace = tracing.trace_row(study, 7)
@@ -109,9 +117,10 @@ class TestPlantedStudy:
 
     def test_words_are_explained_beside_the_figures(self) -> None:
         app = run()
-        assert "Each picture is a concept" in text(app)
-        assert "by chance)" in text(app)
-        assert "<summary>What these words mean</summary>" in text(app)
+        body = text(app)
+        assert "by chance)" in body
+        for key in ("concept", "class_token", "prevalence", "coefficient", "lift", "auc"):
+            assert escape(glossary.term(key).meaning) in body
 
     def test_missing_edges_are_told_in_words(
         self, study: Study, monkeypatch: pytest.MonkeyPatch
@@ -142,7 +151,7 @@ class TestPlantedStudy:
 
     def test_the_first_layer_says_why_it_has_no_parents(self, study: Study) -> None:
         app = run(concept="L1/3")
-        assert "It has no parents: layer 1 is the first." in text(app)
+        assert "layer 1 is the first, so nothing is expected of it." in text(app)
 
     def test_the_last_layer_says_why_it_has_no_children(self) -> None:
         assert "It has no children: layer 12 is the last." in text(run(concept="L12/3"))
@@ -177,7 +186,8 @@ class TestPlantedStudy:
 
     def test_the_trace_can_be_downloaded(self, study: Study) -> None:
         app = run()
-        assert [button.proto.label for button in app.get("download_button")] == ["Download trace"]
+        labels = [button.proto.label for button in app.get("download_button")]
+        assert labels == ["Trace as JSON", "Concepts as CSV", "Edges as CSV"]
 
     def test_paging_keeps_the_image(self, study: Study) -> None:
         app = run()
@@ -222,12 +232,14 @@ class TestPlantedStudy:
         assert not app.exception and not app.error
         assert calls == [("the model", (40, 30), "red.jpg")]
         assert "red.jpg" in text(app) and "uploaded image" in text(app)
-        assert "image" not in app.query_params
+        upload = app.query_params["image"]
+        assert upload.startswith("upload:")
         next(button for button in app.button if button.label == "Random image").click().run()
         assert "uploaded image" not in text(app)
-        next(button for button in app.button if button.label == "Back to upload").click().run()
+        app.query_params["image"] = upload  # as the back button does
+        app.run()
         assert "uploaded image" in text(app) and "red.jpg" in text(app)
-        assert all(button.label != "Back to upload" for button in app.button)
+        assert len(calls) == 1
 
     def test_an_upload_that_cannot_be_traced_again_gives_way(
         self, study: Study, monkeypatch: pytest.MonkeyPatch

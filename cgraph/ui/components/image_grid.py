@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import streamlit as st
@@ -34,6 +34,7 @@ def image_grid(
     key: str,
     on_pick: Callable[[], None],
     selected: str | None = None,
+    ticked: Collection[str] | None = None,
     columns: int | None = None,
 ) -> None:
     """Show pictures.
@@ -49,6 +50,8 @@ def image_grid(
         Called after a choice, before the page or fragment runs again.
     selected : str, optional
         Id of the picture that is marked.
+    ticked : collection of str, optional
+        Ids of pictures that are switched on; each pick then means to switch one.
     columns : int, optional
         Columns of the grid; without it all pictures stand in one row.
     """
@@ -62,6 +65,7 @@ def image_grid(
             "items": tuple(asdict(image) for image in images),
             "label": label,
             "selected": selected,
+            "ticked": None if ticked is None else tuple(ticked),
             "columns": columns,
         },
         on_picked_change=on_pick,

@@ -10,7 +10,7 @@ export default function render({ data, parentElement, setTriggerValue }) {
     rendered.set(grid, data.revision);
     draw(grid, data);
   }
-  mark(grid, data.selected);
+  mark(grid, data.selected, data.ticked);
 }
 
 function draw(grid, data) {
@@ -28,7 +28,9 @@ function draw(grid, data) {
     image.alt = "";
     button.appendChild(image);
     button.onclick = () => {
-      mark(grid, item.id);
+      // What is switched on shows at once; Python may know better, and then says so.
+      if (data.ticked) button.setAttribute("aria-pressed", button.ariaPressed !== "true");
+      else mark(grid, item.id, null);
       grid.report(item.id);
     };
     return button;
@@ -45,9 +47,10 @@ function draw(grid, data) {
   };
 }
 
-function mark(grid, selected) {
+function mark(grid, selected, ticked) {
   const buttons = [...grid.children];
   for (const button of buttons) {
+    if (ticked) button.setAttribute("aria-pressed", ticked.includes(button.dataset.id));
     if (button.dataset.id === selected) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }

@@ -12,35 +12,16 @@ from cgraph.concept import ConceptId
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui.facts import ConceptFacts, Relation
 from cgraph.ui.gallery import concept_image, image_title
+from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
-from cgraph.ui.traced import ConceptFacts, Relation, TracedImage
+from cgraph.ui.traced import TracedImage
 
 N_EXEMPLARS = 9
 N_RELATIONS = 12
 TELLING_SHARE = 0.25
 """Paths that carry less than this from the first layer are told from the layer where they do."""
-
-_MEANINGS = (
-    ("Coefficient", "how much of the concept is in the class token of this image"),
-    ("Parents predict", "how likely the concept is, judged by what is active one layer before"),
-    ("Prevalence", "the share of images in which the concept is active"),
-    (
-        "Correlation",
-        "how well two things go together over many images: 0 is not at all, 1 is always",
-    ),
-    (
-        "AUC",
-        "how often the parents rank an image with the concept above one without: "
-        "0.5 is guessing, 1 is perfect",
-    ),
-    (
-        "Average precision",
-        "how pure the images are that the parents rank highest; guessing gives the prevalence",
-    ),
-    ("Held-out", "measured on images that took part in no fit"),
-    ("Weight", "what an active parent adds to the log-odds of its child"),
-)
 
 _MATCHES = ((0.8, "closely"), (0.6, "well"), (0.4, "fairly well"), (-1.0, "loosely"))
 """Lowest correlation of a name with its attribute, and the word for it."""
@@ -75,15 +56,14 @@ def concept_panel(
         )
         return
     facts = traced.facts(concept)
-    st.html(_heading(facts, traced) + _figures(facts))
-    _meanings()
+    st.html(_heading(facts, traced) + _verdict(facts) + _figures(facts))
     _exemplars(traced, facts, on_image)
     if sentence := _path_sentence(facts):
         st.html(f"<p class='cg-sentence'>{escape(sentence)}</p>")
     parents, children = st.tabs([_tab("Parents", facts.parents), _tab("Children", facts.children)])
     with parents:
         if concept.layer == 1:
-            _quiet("It has no parents: layer 1 is the first.")
+            _quiet("It has no parents: layer 1 is the first, so nothing is expected of it.")
         else:
             _relations(traced, facts, facts.parents, _PARENTS, on_concept)
     with children:
@@ -132,34 +112,46 @@ def _called(traced: TracedImage, concept: ConceptId) -> str:
     return f"{name} ({concept})" if name else str(concept)
 
 
+def _verdict(facts: ConceptFacts) -> str:
+    """Say whether the concept was to be expected here."""
+    if facts.is_absent:
+        text = f"<b>?</b> {term('absence', 'Expected but absent')}: its parents make it likely here"
+    elif facts.here is not None and facts.here.is_surprise:
+        text = (
+            f"<b>!</b> {term('surprise', 'A surprise')}: it is active, though its parents make it "
+            "rarer than usual"
+        )
+    else:
+        return ""
+    lift = "" if facts.lift is None else f" ({words.times(facts.lift)} as likely as usual)"
+    return f"<p class='cg-sentence cg-verdict'>{text}{lift}.</p>"
+
+
 def _figures(facts: ConceptFacts) -> str:
     """Return the figures as a list of terms: what the graph predicts, and what was measured."""
-    rows = [("Active in training", words.percent(facts.prevalence), "of images")]
+    rows = [
+        (term("prevalence", "Active in training"), words.percent(facts.prevalence), "of images")
+    ]
     if facts.here is not None:
-        rows.append(("Coefficient here", f"{facts.here.coefficient:.2f}", ""))
-    if facts.parents and facts.here is not None and facts.here.probability is not None:
-        lift = facts.here.probability / facts.prevalence if facts.prevalence else None
-        note = f"({words.times(lift)} prevalence)" if lift is not None else ""
-        rows.append(("Parents predict", words.percent(facts.here.probability), note))
+        rows.append((term("coefficient", "Coefficient here"), f"{facts.here.coefficient:.2f}", ""))
+    if facts.parents and facts.probability is not None:
+        note = "" if facts.lift is None else f"({words.times(facts.lift)} prevalence)"
+        rows.append((term("lift", "Parents predict"), words.percent(facts.probability), note))
     figures = facts.figures
     if figures and words.known(figures.get("auc")):
         chance = f"({words.fraction(figures['prevalence'])} by chance)"
-        rows.append(("AUC, held-out", words.fraction(figures["auc"]), "(0.50 by chance)"))
-        rows.append(("Average precision", words.fraction(figures["ap"]), chance))
+        rows.append(
+            (term("auc", "AUC, held-out"), words.fraction(figures["auc"]), "(0.50 by chance)")
+        )
+        precision = term("average_precision", "Average precision")
+        rows.append((precision, words.fraction(figures["ap"]), chance))
     elif facts.concept.layer > 1:
-        rows.append(("AUC, held-out", "not scored", "(too rare or too common)"))
+        rows.append((term("auc", "AUC, held-out"), "not scored", "(too rare or too common)"))
     cells = "".join(
-        f"<dt>{escape(term)}</dt><dd><b>{escape(value)}</b> {escape(note)}</dd>"
-        for term, value, note in rows
+        f"<dt>{label}</dt><dd><b>{escape(value)}</b> {escape(note)}</dd>"
+        for label, value, note in rows
     )
     return f"<dl class='cg-figures'>{cells}</dl>"
-
-
-def _meanings() -> None:
-    """Explain the words; a text of its own, so that it stays open from concept to concept."""
-    terms = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in _MEANINGS)
-    summary = "<summary>What these words mean</summary>"
-    st.html(f"<details class='cg-help'>{summary}<dl>{terms}</dl></details>")
 
 
 def _exemplars(traced: TracedImage, facts: ConceptFacts, on_image: Callable[[str], None]) -> None:
@@ -246,10 +238,14 @@ def _why_none(traced: TracedImage, concept: ConceptId, *, of_child: bool) -> str
 
 def _note(relation: Relation, *, of_child: bool) -> str:
     if not relation.active:
-        return "silent here"
-    if relation.share is None:
-        return "active"
-    whose = " of what raised it" if of_child else ""
-    if relation.share < 0:
-        return "active, speaks against it"
-    return f"active, {words.percent(relation.share)}{whose}"
+        return "silent here" if of_child else "not active here"
+    if relation.contribution is None or relation.share is None:
+        return "active here"
+    if relation.contribution < 0:
+        return f"active, takes {words.signed(relation.contribution)}"
+    text = f"active, adds {words.signed(relation.contribution)}"
+    if relation.share <= 0:
+        return text
+    return (
+        f"{text}, {words.percent(relation.share)} of {'what raised it' if of_child else 'its rise'}"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from html import escape
 
 import streamlit as st
 
@@ -21,12 +20,10 @@ _EXAMPLES = "choice.examples"
 _HELD_OUT = "choice.held-out"
 _PAGE = "choice.page"
 _UPLOADER = "choice.uploader"
-_BACK = "choice.back"
+_UPLOADS = "choice.uploads"
 
 
-def image_choice(
-    study: Study, traced: TracedImage, *, on_image: Callable[[str | None], None]
-) -> None:
+def image_choice(study: Study, traced: TracedImage, *, on_image: Callable[[str], None]) -> None:
     """Show what else can be traced, as tabs.
 
     Parameters
@@ -35,7 +32,7 @@ def image_choice(
     traced : TracedImage
         The image on show, which is marked where it is listed.
     on_image : callable
-        Called with the id of the image that somebody chose; with None to go back to the upload.
+        Called with the id of the image that somebody chose.
     """
     examples = list(study.examples)
     names = ["Examples"] * bool(examples) + ["All held-out images", "Upload your own"]
@@ -47,7 +44,7 @@ def image_choice(
     with tabs["All held-out images"]:
         _held_out(study, traced, on_image)
     with tabs["Upload your own"]:
-        _upload(study, traced, on_image)
+        _upload(traced, on_image)
 
 
 def _strip(
@@ -56,7 +53,7 @@ def _strip(
     traced: TracedImage,
     label: str,
     key: str,
-    on_image: Callable[[str | None], None],
+    on_image: Callable[[str], None],
 ) -> None:
     image_grid(
         [
@@ -70,11 +67,11 @@ def _strip(
         label=label,
         key=key,
         on_pick=lambda: on_image(st.session_state[key]["picked"]),
-        selected=None if traced.row is None else study.image_ids[traced.row],
+        selected=traced.image_id,
     )
 
 
-def _held_out(study: Study, traced: TracedImage, on_image: Callable[[str | None], None]) -> None:
+def _held_out(study: Study, traced: TracedImage, on_image: Callable[[str], None]) -> None:
     rows = gallery.held_out_rows(study)
     n_pages = -(-len(rows) // PAGE_LENGTH)
     place = rows.index(traced.row) if traced.row in rows else 0
@@ -105,22 +102,27 @@ def _turn(page: tuple[tuple[str, int | None], int], step: int) -> None:
     st.session_state[_PAGE] = (page[0], page[1] + step)
 
 
-def _upload(study: Study, traced: TracedImage, on_image: Callable[[str | None], None]) -> None:
+def _upload(traced: TracedImage, on_image: Callable[[str], None]) -> None:
     with st.container(key="cg-upload", horizontal=True, vertical_alignment="center", gap="medium"):
+        key = uploads.uploader_key(_UPLOADER)
         # Without a list of types: the browser would refuse a file and not say why.
         st.file_uploader(
-            "A PNG, JPEG, WebP, GIF, BMP or TIFF image. It stays on this machine.",
-            key=_UPLOADER,
+            "PNG, JPEG, WebP, GIF, BMP or TIFF images, one or many. They stay on this machine.",
+            key=key,
+            accept_multiple_files=True,
             on_change=uploads.receive,
-            args=(_UPLOADER,),
+            args=(key,),
             width=540,
         )
-        kept = uploads.kept_in(study)
-        if kept is not None and traced.row is not None:
-            picture = picture_uri(kept.image, _STRIP_PX)
-            with st.container(
-                key="cg-kept", horizontal=True, vertical_alignment="center", width="content"
-            ):
-                name = escape(f"Your last upload: {kept.name}", quote=True)
-                st.html(f"<img class='cg-kept' src='{picture}' alt='{name}'>", width="content")
-                st.button("Back to upload", key=_BACK, on_click=on_image, args=(None,))
+    kept = uploads.kept()
+    if kept:
+        image_grid(
+            [
+                GridImage(upload.image_id, upload.name, picture_uri(upload.image, _STRIP_PX))
+                for upload in kept
+            ],
+            label="Your uploads",
+            key=_UPLOADS,
+            on_pick=lambda: on_image(st.session_state[_UPLOADS]["picked"]),
+            selected=traced.image_id,
+        )

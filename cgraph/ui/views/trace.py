@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from html import escape
 
 import streamlit as st
-from PIL.Image import Image
 
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT, TRAIN, TUNE
 from cgraph.errors import CgraphError
+from cgraph.progress import duration
 from cgraph.study import Study
-from cgraph.ui import gallery, resources, state, uploads, words
+from cgraph.ui import frame, gallery, resources, state, uploads, words
 from cgraph.ui.components.trace_graph import trace_graph
+from cgraph.ui.facts import held_out_explained
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.models import shelf
 from cgraph.ui.resources import StudyEntry
+from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import data_uri, picture_uri, thumbnail_uri
-from cgraph.ui.traced import TracedImage, held_out_explained
+from cgraph.ui.traced import TracedImage
+from cgraph.ui.uploads import Upload
 from cgraph.ui.views.concept_panel import concept_panel
 from cgraph.ui.views.image_choice import image_choice
+from cgraph.ui.views.layer_panel import layer_panel
+from cgraph.ui.views.paths import strongest_paths
+from cgraph.ui.views.side_by_side import side_by_side
+from cgraph.ui.views.take_away import downloads, link
 from cgraph.ui.views.unlike import unlike_notice
 
 _PICTURE_PX = 480
-
-_INTRODUCTION = (
-    "Each picture is a concept (a direction in the class token) at its strongest in training. "
-    "Lines lead to concepts that it helps to predict."
-)
 
 _PART_NAMES = {TRAIN: "training", TUNE: "tuning", HELD_OUT: "held-out"}
 
 _GRAPH = "trace.graph"
 _CLEARED = "trace.cleared"
+_LAYER = "layer-"
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -47,20 +52,20 @@ def _stored_image(entry: StudyEntry, row: int) -> TracedImage:
         part = f"example, {part}"
     else:
         trace, picture = tracing.trace_row(study, row), thumbnail_uri(study, row)
-    return TracedImage(study, trace, title, (part, *details), picture, row)
+    return TracedImage(study, trace, study.image_ids[row], title, (part, *details), picture, row)
 
 
 @st.cache_resource(
     max_entries=32, show_spinner="Tracing the image … The first one waits for the model to load."
 )
-def _uploaded_image(entry: StudyEntry, name: str, digest: str, _image: Image) -> TracedImage:
+def _uploaded_image(entry: StudyEntry, digest: str, _upload: Upload) -> TracedImage:
     from cgraph import tracing
 
-    study = resources.open_study(entry)
-    trace = tracing.trace_image(study, shelf.get(entry, study), _image, name)
-    size = f"{_image.width} × {_image.height} pixels"
-    picture = picture_uri(_image, _PICTURE_PX)
-    return TracedImage(study, trace, name, ("uploaded image", size), picture, None)
+    study, image = resources.open_study(entry), _upload.image
+    trace = tracing.trace_image(study, shelf.get(entry, study), image, _upload.name)
+    details = "uploaded image", f"{image.width} × {image.height} pixels"
+    picture = picture_uri(image, _PICTURE_PX)
+    return TracedImage(study, trace, _upload.image_id, _upload.name, details, picture, None)
 
 
 def show(opened: OpenStudy) -> None:
@@ -75,6 +80,7 @@ def show(opened: OpenStudy) -> None:
     except CgraphError as error:
         st.error(words.plain(f"The image cannot be traced. {error}"))
         return
+    beside = _beside(opened, traced)
     unlike_notice(opened, traced)
     with st.container(key="cg-top", horizontal=True, gap="medium"):
         alternative = escape(f"The traced image: {traced.title}", quote=True)
@@ -84,44 +90,88 @@ def show(opened: OpenStudy) -> None:
         with st.container(key="cg-about"):
             with st.container(key="cg-heading", horizontal=True, gap="medium"):
                 _about(opened.study, traced)
-                _download(opened.study, traced)
+                downloads([traced, *beside])
             image_choice(opened.study, traced, on_image=lambda chosen: _go(opened.study, chosen))
     _explore(opened.study, traced)
+    side_by_side(
+        traced,
+        beside,
+        selected=_selected(opened.study, traced)[1].concept,
+        on_concept=lambda chosen: _choose(opened.study, chosen),
+    )
     shelf.prepare(opened.entry, opened.study)
 
 
 def _traced(opened: OpenStudy) -> TracedImage:
     """Trace what was just uploaded, or what the link asks for."""
-    problem = uploads.take_problem()
-    if problem is not None:
+    for problem in uploads.take_problems():
         st.error(words.plain(problem))
-    pending = uploads.take_pending()
-    if pending is not None:
-        try:
-            traced = _uploaded_image(opened.entry, pending.name, pending.digest, pending.image)
-        except CgraphError as error:
-            st.error(words.plain(f"The image {pending.name!r} was not traced. {error}"))
-        else:
-            uploads.keep(pending, opened.study)
-            st.session_state[_CLEARED] = False
-            state.change(opened.study, image=None, concept=None)
-            return traced
-    upload = uploads.kept_in(opened.study)
+    traced = _trace_new(opened, uploads.take_pending())
+    if traced:
+        others = tuple(image.image_id for image in traced[1 : 1 + state.MOST_COMPARED])
+        state.change(opened.study, image=traced[0].image_id, beside=others, concept=None)
+        st.session_state[_CLEARED] = False
+        return traced[0]
     wanted = opened.selection.image
-    if wanted is None and upload is not None:
-        try:
-            return _uploaded_image(opened.entry, upload.name, upload.digest, upload.image)
-        except CgraphError as error:  # the study was built anew, or the model has gone
-            uploads.drop()
-            st.error(words.plain(f"The image {upload.name!r} was not traced again. {error}"))
     if wanted is not None:
-        return _stored_image(opened.entry, opened.study.row(wanted))
+        try:
+            return _image(opened, wanted)
+        except CgraphError as error:  # the study was built anew, or the model has gone
+            upload = uploads.find(wanted)
+            if upload is None:
+                raise
+            uploads.drop(wanted)
+            state.change(opened.study, image=None, concept=None)
+            st.error(words.plain(f"The image {upload.name!r} was not traced again. {error}"))
     shown = list(opened.study.examples) or gallery.held_out_rows(opened.study)
     return _stored_image(opened.entry, shown[0])
 
 
+def _trace_new(opened: OpenStudy, pending: list[Upload]) -> list[TracedImage]:
+    """Trace images that were just brought; those that cannot be traced cost a sentence each."""
+    traced = []
+    bar = st.progress(0.0) if len(pending) > 1 else None
+    started = time.monotonic()
+    for place, upload in enumerate(pending):
+        if bar is not None:
+            text = f"Tracing {place + 1} of {len(pending)}: {upload.name}"
+            if place:
+                left = (time.monotonic() - started) / place * (len(pending) - place)
+                text += f" · {duration(left)} left"
+            bar.progress(place / len(pending), words.plain(text))
+        try:
+            traced.append(_uploaded_image(opened.entry, upload.digest, upload))
+        except CgraphError as error:
+            st.error(words.plain(f"The image {upload.name!r} was not traced. {error}"))
+        else:
+            uploads.keep(upload)
+    if bar is not None:
+        bar.empty()
+    return traced
+
+
+def _image(opened: OpenStudy, image_id: str) -> TracedImage:
+    upload = uploads.find(image_id)
+    if upload is not None:
+        return _uploaded_image(opened.entry, upload.digest, upload)
+    return _stored_image(opened.entry, opened.study.row(image_id))
+
+
+def _beside(opened: OpenStudy, traced: TracedImage) -> list[TracedImage]:
+    """Trace the images that are compared with the one on show."""
+    found = []
+    for image_id in state.check(state.read()[0], opened.study)[0].beside:
+        if image_id == traced.image_id:
+            continue
+        try:
+            found.append(_image(opened, image_id))
+        except CgraphError as error:
+            st.error(words.plain(f"The image {image_id!r} cannot be compared. {error}"))
+    return found
+
+
 def _about(study: Study, traced: TracedImage) -> None:
-    trace, graph = traced.trace, traced.graph
+    graph = traced.graph
     concepts = words.count(graph.n_nodes + graph.n_hidden_nodes, "active concept")
     if graph.n_hidden_nodes:
         concepts += f", the {graph.n_nodes} strongest shown"
@@ -132,37 +182,31 @@ def _about(study: Study, traced: TracedImage) -> None:
     n_bare = n_pairs - len({edge.child.layer for edge in traced.trace.edges})
     if n_bare:
         edges += f", none between {n_bare} of {n_pairs} pairs of layers"
-    facts = [words.count(study.n_layers, "layer"), concepts, edges]
-    if trace.explained is not None:
-        facts.append(f"codes explain {words.span(list(trace.explained))} of its tokens")
-    elif known := held_out_explained(study):
-        facts.append(f"codes explain {words.span(list(known))} of held-out tokens")
+    facts = [words.count(study.n_layers, "layer"), concepts, edges, _explained(study, traced)]
     about = " · ".join(escape(text) for text in (f"study {study.name}", *traced.details))
     st.html(
         f"<p class='cg-eyebrow'>{about}</p>"
         f"<h2 class='cg-title' title='{escape(traced.title, quote=True)}'>"
         f"{escape(traced.title)}</h2>"
-        f"<p class='cg-facts'>{' · '.join(facts)}</p>"
+        f"<p class='cg-facts'>{' · '.join(filter(None, facts))}</p>"
     )
 
 
-def _download(study: Study, traced: TracedImage) -> None:
-    st.download_button(
-        "Download trace",
-        # Made when it is asked for: a file kept ready would be gone, and complained about by
-        # the browser, as soon as another image is on show.
-        lambda: traced.json,
-        file_name=f"trace-{study.name}-{_file_stem(traced.trace.image_id)}.json",
-        mime="application/json",
-        on_click="ignore",
+def _explained(study: Study, traced: TracedImage) -> str:
+    """Say how much of the tokens the codes explain, against what is usual."""
+    shares = traced.trace.explained
+    if shares is None:
+        known = held_out_explained(study)
+        return f"codes explain {words.span(list(known))} of held-out tokens" if known else ""
+    usual = zip(shares, study.usual.explained_low, strict=True)
+    n_low = sum(share < low for share, low in usual)
+    verdict = f"less than usual in {words.count(n_low, 'layer')}" if n_low else "as is usual here"
+    return (
+        f"codes {term('explained', 'explain')} {words.span(list(shares))} of its tokens, {verdict}"
     )
 
 
-def _file_stem(image_id: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in image_id)[:60].strip("-")
-
-
-def _go(study: Study, image_id: str | None) -> None:
+def _go(study: Study, image_id: str) -> None:
     st.session_state[_CLEARED] = False
     state.change(study, image=image_id, concept=None)
 
@@ -173,32 +217,58 @@ def _go(study: Study, image_id: str | None) -> None:
 @st.fragment
 def _explore(study: Study, traced: TracedImage) -> None:
     shelf.note_request()
-    selection, _ = state.check(state.read()[0], study)
-    if selection.image is not None and selection.image != traced.trace.image_id:
+    asked, selection = _selected(study, traced)
+    if asked.image is not None and asked.image != traced.image_id:
         st.rerun()  # another image was chosen in the panel: the whole page is about it
-    concept = selection.concept
-    if concept is None and not st.session_state.get(_CLEARED):
-        concept = traced.landmark
+    concept, layer = selection.concept, selection.layer
     left, right = st.columns([0.74, 0.26], gap="medium")
     with left, st.container(key="cg-graph"):
-        st.html(f"<p class='cg-quiet'>{_INTRODUCTION}</p>")
+        st.html(f"<p class='cg-quiet'>{_introduction()}</p>")
         trace_graph(
             traced.graph,
-            selected=concept,
+            traced.selection(concept, layer),
             key=_GRAPH,
             on_pick=lambda: _choose(study, st.session_state[_GRAPH]["picked"]),
         )
+        strongest_paths(traced, concept, on_concept=lambda chosen: _choose(study, chosen))
     with right, st.container(key="cg-panel"):
-        concept_panel(
-            traced,
-            concept,
-            on_concept=lambda chosen: _choose(study, chosen),
-            on_image=lambda image_id: _go(study, image_id),
-        )
+        if concept is None and layer is not None:
+            layer_panel(traced, layer, on_concept=lambda chosen: _choose(study, chosen))
+        else:
+            concept_panel(
+                traced,
+                concept,
+                on_concept=lambda chosen: _choose(study, chosen),
+                on_image=lambda image_id: _go(study, image_id),
+            )
+        with st.container(key="cg-onward", horizontal=True, gap="small"):
+            frame.onward_links(selection)
+            link(selection)
+
+
+def _introduction() -> str:
+    return (
+        f"Each picture is a {term('concept')}, a direction in the {term('class_token')}, at its "
+        "strongest in training. Lines lead to concepts that it helps to predict."
+    )
+
+
+def _selected(study: Study, traced: TracedImage) -> tuple[state.Selection, state.Selection]:
+    """Return what the link asks for, and what is on show: then nothing is left to the page."""
+    asked, _ = state.check(state.read()[0], study)
+    concept, layer = asked.concept, asked.layer
+    if concept is None and layer is None and not st.session_state.get(_CLEARED):
+        concept = traced.landmark
+    shown = dataclasses.replace(asked, image=traced.image_id, concept=concept, layer=layer)
+    return asked, shown
 
 
 def _choose(study: Study, text: str | None) -> None:
+    """Select a concept, or a layer such as ``layer-7``, or nothing; a callback."""
     if text is None:
         return
     st.session_state[_CLEARED] = not text
-    state.change(study, concept=ConceptId.parse(text) if text else None)
+    if text.startswith(_LAYER):
+        state.change(study, concept=None, layer=int(text.removeprefix(_LAYER)))
+    else:
+        state.change(study, concept=ConceptId.parse(text) if text else None)

@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from cgraph.study import Study
-from cgraph.ui import uploads, words
+from cgraph.ui import state, uploads, words
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.traced import TracedImage
 
@@ -37,8 +37,8 @@ def unlike_notice(opened: OpenStudy, traced: TracedImage) -> None:
                 st.button(
                     words.plain(f"Trace it in study {entry.name}"),
                     key=f"unlike.{entry.name}",
-                    on_click=uploads.take_to,
-                    args=(entry.name,),
+                    on_click=_take_to,
+                    args=(entry.name, traced.image_id),
                 )
             kind = "photographs" if is_drawn(opened.study) else "such images"
             with st.popover(f"Build a study of {kind}", key="unlike.build"):
@@ -52,6 +52,14 @@ def unlike_notice(opened: OpenStudy, traced: TracedImage) -> None:
                     "Then reload this page: the study is listed at its top, and here beside this "
                     "button."
                 )
+
+
+def _take_to(study: str, image_id: str) -> None:
+    """Open another study and trace the upload there; a callback."""
+    upload = uploads.find(image_id)
+    if upload is not None:
+        uploads.trace_again(upload)
+    state.write(state.Selection(study=study))
 
 
 def sentences(study: Study, *, unusual: bool) -> tuple[str, str]:
