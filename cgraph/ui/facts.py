@@ -84,6 +84,8 @@ class ConceptFacts:
     @property
     def lift(self) -> float | None:
         """Probability over prevalence, if both are known."""
+        if self.here is not None:
+            return self.here.lift
         if self.probability is None or not self.prevalence:
             return None
         return self.probability / self.prevalence

@@ -60,8 +60,14 @@ def receive(key: str) -> None:
 
     Files that are no images cost a sentence each; the others are traced.
     """
+    files = st.session_state[key] or []
     received, problems = [], []
-    for file in st.session_state[key] or []:
+    if len(files) > MOST_KEPT:
+        problems.append(
+            f"{len(files)} files were brought at once; the first {MOST_KEPT} are traced here. "
+            "For many images use `cgraph trace`."
+        )
+    for file in files[:MOST_KEPT]:
         data = file.getvalue()
         try:
             image = load_image(data, file.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -11,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from app_pages import grid, jpeg, payloads, run, selected, text
 from PIL import Image
 from planted_study import seal
-from streamlit.testing.v1 import AppTest
 
 from cgraph import tracing
 from cgraph.concept import ConceptId
@@ -22,37 +21,7 @@ from cgraph.trace import Trace
 from cgraph.ui.gallery import image_title
 from cgraph.ui.views import concept_panel, unlike
 
-APP = Path(__file__).parents[2] / "app.py"
 NAMED = ConceptId(12, 3)
-
-
-def run(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=30)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    html = [element.proto.body for element in app.get("html")]
-    return "\n".join([*html, *(element.value for element in app.markdown)])
-
-
-def payloads(app: AppTest, name: str) -> list[dict[str, Any]]:
-    protos = [element.proto for element in app.get("bidi_component")]
-    return [json.loads(p.mixed.json or p.json) for p in protos if p.component_name == name]
-
-
-def strip(app: AppTest, label: str) -> dict[str, Any]:
-    return next(grid for grid in payloads(app, "cgraph_image_grid") if grid["label"] == label)
-
-
-def jpeg(colour: tuple[int, int, int] = (200, 40, 40), side: int = 40) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), colour).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -95,7 +64,7 @@ class TestExamples:
         assert study.image_ids[with_examples[0]] in text(app)
         assert "example, held-out image" in text(app)
         assert "class='cg-picture'" in text(app)
-        items = strip(app, "Examples")
+        items = grid(app, "Examples")
         assert [item["id"] for item in items["items"]] == [
             study.image_ids[row] for row in with_examples
         ]
@@ -114,7 +83,7 @@ class TestExamples:
         ]
         seen = set()
         for _ in range(-(-len(held_out) // 14)):
-            seen |= {item["id"] for item in strip(app, "Held-out images")["items"]}
+            seen |= {item["id"] for item in grid(app, "Held-out images")["items"]}
             next(button for button in app.button if "Next" in button.label).click().run()
         assert seen == {study.image_ids[row] for row in held_out}
         app = run(image=study.image_ids[other])
@@ -157,8 +126,8 @@ class TestNames:
             assert row["name"] == (f"<i>tone {index}" if index % 2 else "")
 
     def test_the_page_begins_with_a_named_concept(self) -> None:
-        selected = payloads(run(), "cgraph_trace_selection")[0]["selected"]
-        assert int(selected.split("/")[1]) % 2 == 1
+        chosen = selected(run())
+        assert int(chosen.split("/")[1]) % 2 == 1
 
 
 @pytest.mark.parametrize(
@@ -167,7 +136,8 @@ class TestNames:
 def test_correlations_have_words(strength: float, word: str) -> None:
     name = SimpleNamespace(text="red", attribute="colour", value="red", strength=strength)
     sentence = concept_panel._match_sentence(name)
-    assert f"‘red’ {word}: a correlation of {strength:.2f}" in sentence
+    assert f"It matches colour ‘red’ {word}: a " in sentence
+    assert f" of {strength:.2f} on " in sentence
 
 
 class TestUnlikeAnything:

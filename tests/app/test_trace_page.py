@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 import shutil
 from html import escape
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
 import pytest
 import streamlit as st
+from app_pages import APP, click, concept_list, grid, html, jpeg, run, selected, text
 from PIL import Image
 from planted_study import parents_of, seal
 from streamlit.testing.v1 import AppTest
@@ -23,53 +22,14 @@ from cgraph.graph import ConceptGraph
 from cgraph.study import Study
 from cgraph.ui.models import shelf
 
-APP = Path(__file__).parents[2] / "app.py"
-
 
 @pytest.fixture
 def study(studies_folder: Path) -> Study:
     return Study.open(studies_folder / "planted")
 
 
-def run(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=30)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    html = [element.proto.body for element in app.get("html")]
-    return "\n".join([*html, *(element.value for element in app.markdown)])
-
-
-def components(app: AppTest) -> dict[str, dict[str, Any]]:
-    """Return the payload of every component by its name."""
-    protos = [element.proto for element in app.get("bidi_component")]
-    return {proto.component_name: json.loads(proto.mixed.json or proto.json) for proto in protos}
-
-
-def picked_concept(app: AppTest) -> str:
-    return components(app)["cgraph_trace_selection"]["selected"]
-
-
-def exemplars(app: AppTest) -> list[dict[str, Any]]:
-    protos = [element.proto for element in app.get("bidi_component")]
-    found = [json.loads(proto.mixed.json or proto.json) for proto in protos]
-    grids = [data for data in found if data.get("label", "").startswith("Training images")]
-    return grids[0]["items"]
-
-
 def held_out_title(study: Study) -> str:
     return study.attributes(int(study.rows("held-out")[0]))["label"]
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (40, 30), (200, 40, 40)).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @pytest.mark.usefixtures("app_environment")
@@ -78,21 +38,21 @@ class TestPlantedStudy:
         app = run()
         assert held_out_title(study) in text(app)
         assert "12 layers" in text(app)
-        assert picked_concept(app).startswith("L12/")
-        assert len(exemplars(app)) == 9
+        assert selected(app).startswith("L12/")
+        assert len(grid(app, "Training images")["items"]) == 9
 
     def test_the_link_decides_image_and_concept(self, study: Study) -> None:
         row = 7
         concept = tracing.trace_row(study, row).layers[4][2].concept
         app = run(study="planted", image=study.image_ids[row], concept=str(concept))
         assert study.image_ids[row] in text(app)
-        assert picked_concept(app) == str(concept)
+        assert selected(app) == str(concept)
         assert f"<h3 class='cg-concept'>{concept}</h3>" in text(app)
         assert not app.warning
 
     def test_parents_are_the_planted_ones(self, study: Study) -> None:
         app = run(concept="L6/4")
-        rows = components(app)["cgraph_concept_list"]
+        rows = concept_list(app, "Children")
         children = {f"L7/{child}" for child in range(24) if 4 in parents_of(child)}
         assert {row["id"] for row in rows["items"]} == children
 
@@ -102,7 +62,7 @@ class TestPlantedStudy:
         silent = ConceptId(3, next(i for i in range(24) if i not in active))
         app = run(image=study.image_ids[7], concept=str(silent))
         assert "silent in this image" in text(app)
-        assert len(exemplars(app)) == 9
+        assert len(grid(app, "Training images")["items"]) == 9
 
     def test_what_the_lit_paths_carry_is_said(self, study: Study) -> None:
         trace = tracing.trace_row(study, 7)
@@ -117,7 +77,7 @@ class TestPlantedStudy:
 
     def test_words_are_explained_beside_the_figures(self) -> None:
         app = run()
-        body = text(app)
+        body = html(app)
         assert "by chance)" in body
         for key in ("concept", "class_token", "prevalence", "coefficient", "lift", "auc"):
             assert escape(glossary.term(key).meaning) in body
@@ -197,7 +157,7 @@ class TestPlantedStudy:
 
     def test_a_random_image_is_held_out(self, study: Study) -> None:
         app = run()
-        next(button for button in app.button if button.label == "Random image").click().run()
+        click(app, "Random image")
         image_id = app.query_params["image"]
         assert study.row(image_id) in study.rows("held-out")
         assert image_id in text(app)
@@ -230,11 +190,11 @@ class TestPlantedStudy:
         app = run(image=study.image_ids[7])
         app.file_uploader[0].set_value(("red.jpg", jpeg(), "image/jpeg")).run()
         assert not app.exception and not app.error
-        assert calls == [("the model", (40, 30), "red.jpg")]
+        assert calls == [("the model", (40, 60), "red.jpg")]
         assert "red.jpg" in text(app) and "uploaded image" in text(app)
         upload = app.query_params["image"]
         assert upload.startswith("upload:")
-        next(button for button in app.button if button.label == "Random image").click().run()
+        click(app, "Random image")
         assert "uploaded image" not in text(app)
         app.query_params["image"] = upload  # as the back button does
         app.run()
@@ -296,7 +256,13 @@ def test_pages_that_exist_are_linked(app_environment: pytest.MonkeyPatch, tmp_pa
     app = AppTest.from_file(str(tmp_path / "app.py"), default_timeout=30).run()
     assert not app.exception
     links = [element.proto for element in app.get("page_link")]
-    assert [(link.label, link.disabled) for link in links] == [("Trace", True), ("Graph", False)]
+    assert [(link.label, link.disabled) for link in links] == [
+        ("Trace", True),
+        ("Graph", False),
+        ("Open in Graph", False),
+    ]
+    assert f"concept={quote(selected(app), safe='')}" in links[-1].query_string
+    assert "image=drawn" in links[-1].query_string
 
 
 class TestTwoStudies:

@@ -86,7 +86,10 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
         here = "<span class='cg-silent'>silent in this image</span>"
     else:
         n_active = len(traced.trace.layers[facts.concept.layer - 1])
-        here = f"active here, number {facts.rank} of {n_active} in layer {facts.concept.layer}"
+        here = (
+            f"{term('active')} here, number {facts.rank} of {n_active} in layer "
+            f"{facts.concept.layer}"
+        )
     name = traced.study.name_of(facts.concept)
     if name is None:
         return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
@@ -94,7 +97,7 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     return (
         f"<h3 class='cg-concept' title='{title} ({facts.concept})'><span>{title}</span> "
         f"<small>{facts.concept}</small></h3><p class='cg-quiet'>{here}</p>"
-        f"<p class='cg-sentence'>{escape(_match_sentence(name))}</p>"
+        f"<p class='cg-sentence'>{_match_sentence(name)}</p>"
     )
 
 
@@ -102,8 +105,8 @@ def _match_sentence(name: Any) -> str:
     """Say how well the images of a concept agree with the attribute that gives it its name."""
     how = next(word for least, word in _MATCHES if name.strength >= least)
     return (
-        f"It matches {name.attribute} ‘{name.value}’ {how}: a correlation of "
-        f"{words.fraction(name.strength)} on held-out images."
+        f"It matches {escape(f'{name.attribute} ‘{name.value}’')} {how}: a {term('correlation')} "
+        f"of {words.fraction(name.strength)} on {term('held_out')} images."
     )
 
 
@@ -160,13 +163,16 @@ def _exemplars(traced: TracedImage, facts: ConceptFacts, on_image: Callable[[str
     if not rows:
         _quiet("No training image has this concept, so there is nothing to show for it.")
         return
+    st.html(
+        f"<p class='cg-quiet'>{term('exemplar', 'Exemplars')}, the strongest first; choose one to "
+        "trace it</p>"
+    )
     image_grid(
         [
             GridImage(study.image_ids[row], image_title(study, row)[0], thumbnail_uri(study, row))
             for row in rows
         ],
-        label=f"Training images in which {_called(traced, facts.concept)} is strongest; "
-        "choose one to trace it",
+        label=f"Training images in which {_called(traced, facts.concept)} is strongest",
         columns=3,
         key=_EXEMPLARS,
         on_pick=lambda: on_image(st.session_state[_EXEMPLARS]["picked"]),
@@ -204,8 +210,13 @@ def _relations(
         _quiet(_why_none(traced, facts.concept, of_child=key == _CHILDREN))
         return
     shown = sorted(relations, key=lambda relation: not relation.active)[:N_RELATIONS]
-    if len(shown) < len(relations):
-        _quiet(f"{len(shown)} of {len(relations):,}: active ones first, then by weight")
+    number = f"{len(shown)} of {len(relations):,} " if len(shown) < len(relations) else ""
+    what = term("child", "children") if key == _CHILDREN else term("parent", "parents")
+    others = "" if key == _CHILDREN else f"; {term('silent_parent', 'silent ones')} add nothing"
+    st.html(
+        f"<p class='cg-quiet'>{number}{what} with their {term('weight')}, active ones first with "
+        f"their {term('contribution')}{others}</p>"
+    )
     concept_list(
         [
             ConceptRow(

@@ -182,7 +182,8 @@ def _about(study: Study, traced: TracedImage) -> None:
     n_bare = n_pairs - len({edge.child.layer for edge in traced.trace.edges})
     if n_bare:
         edges += f", none between {n_bare} of {n_pairs} pairs of layers"
-    facts = [words.count(study.n_layers, "layer"), concepts, edges, _explained(study, traced)]
+    layers = term("layer", words.count(study.n_layers, "layer"))
+    facts = [layers, concepts, edges, _explained(study, traced)]
     about = " · ".join(escape(text) for text in (f"study {study.name}", *traced.details))
     st.html(
         f"<p class='cg-eyebrow'>{about}</p>"
