@@ -81,6 +81,59 @@ def test_active_concepts_by_hand():
     assert trace.active(ConceptId(3, 1)).prevalence == 0.7
 
 
+def test_surprises_by_hand():
+    # Prevalences of the hand graph: 0.2 for all but L3/1, which is 0.7.
+    trace = hand_trace()
+    assert trace.active(ConceptId(2, 0)).lift == pytest.approx(
+        0.5 / trace.active(ConceptId(2, 0)).prevalence
+    )
+    assert not trace.active(ConceptId(2, 0)).is_surprise
+    rare = trace.active(ConceptId(3, 1))
+    assert rare.lift == pytest.approx(0.1192029 / 0.7, rel=1e-6)
+    assert rare.is_surprise
+    first = trace.active(ConceptId(1, 0))
+    assert first.lift is None and not first.is_surprise  # nothing is expected of layer 1
+
+
+def test_absences_by_hand():
+    # Given L1/0 and L1/1, L2/0 has σ(-1 + 2 + 1 - 1) = σ(1) = .73 and L2/1 .62 (see above). Only
+    # L2/1 is active, and so the likeliest one is absent.
+    codes = [(np.array([0, 1]), np.ones(2)), (np.array([1]), np.ones(1)), NOTHING]
+    trace = trace_codes(hand_graph(), codes, image_id="x", study="s")
+    (absent,) = trace.absences[1]
+    assert str(absent.concept) == "L2/0"
+    assert absent.probability == pytest.approx(1 / (1 + math.exp(-1)))
+    assert absent.prevalence == 0.4
+    assert absent.lift == pytest.approx(absent.probability / 0.4)
+    # In layer 1 nothing is expected; of layer 3 as many count as are active, and that is none.
+    assert trace.absences[0] == trace.absences[2] == ()
+    # With both active none is absent, and given nothing L2/0 has σ(-2) = .12, less than usual.
+    codes[1] = (np.array([0, 1]), np.ones(2))
+    assert trace_codes(hand_graph(), codes, image_id="x", study="s").absences[1] == ()
+    codes[:2] = [NOTHING, (np.array([2]), np.ones(1))]
+    assert trace_codes(hand_graph(), codes, image_id="x", study="s").absences[1] == ()
+
+
+@given(traces)
+def test_absences_are_what_a_free_choice_would_add(example):
+    trace, _, _ = example
+    for layer, absences in enumerate(trace.absences, start=1):
+        active = {found.concept for found in trace.layers[layer - 1]}
+        assert len(absences) <= len(active)
+        assert not active & {absence.concept for absence in absences}
+        if layer == 1:
+            assert absences == ()
+        for absence in absences:
+            assert absence.probability > absence.prevalence
+            likelier = [
+                a
+                for a in trace.layers[layer - 1]
+                if a.probability and a.probability > absence.probability
+            ]
+            assert len(likelier) < len(active)
+        assert list(absences) == sorted(absences, key=lambda a: (-a.probability, a.concept))
+
+
 def test_contributions_and_shares_by_hand():
     edges = edges_of(hand_trace())
     # Labels: a contribution is the weight. Into L2/0 the positive ones add up to 2 + 1 = 3.

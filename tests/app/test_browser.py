@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from browsing import Visit, visit
@@ -202,14 +200,3 @@ def test_figures_fit_their_lines_on_a_small_screen(chromium: object, app_address
         )
         assert len(heights) == 5
         assert max(heights) < 24
-
-
-def test_the_trace_downloads_as_json(trace_page: Visit) -> None:
-    with trace_page.page.expect_download() as download:
-        trace_page.page.get_by_role("button", name="Download trace").click()
-    trace = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
-    assert download.value.suggested_filename.startswith("trace-planted-")
-    assert len(trace["layers"]) == 12
-    shown = trace_page.in_graph("[...root.querySelectorAll('.node')].map((n) => n.dataset.id)")
-    listed = {entry["concept"] for layer in trace["layers"] for entry in layer}
-    assert set(shown) <= listed

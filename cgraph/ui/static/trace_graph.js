@@ -114,6 +114,7 @@ class TraceGraph extends GraphDrawing {
       .map(([parent, child, weight]) => [this.byId.get(parent), this.byId.get(child), weight])
       .filter(([from, to]) => from && to)
       .map(([from, to, weight]) => this.addEdge(from, to, weight, true, " ghostly"));
+    this.press(this.byId.get(this.selected), true);
     this.layOut();
     if (focused) this.byId.get(focused.id)?.group.focus({ preventScroll: true });
   }
@@ -180,13 +181,16 @@ class TraceGraph extends GraphDrawing {
     }
   }
 
+  press(node, on) {
+    node?.group.setAttribute("aria-pressed", on);
+    node?.group.classList.toggle("selected", on);
+  }
+
   select(id) {
-    this.byId.get(this.selected)?.group.setAttribute("aria-pressed", "false");
-    this.byId.get(this.selected)?.group.classList.remove("selected");
+    this.press(this.byId.get(this.selected), false);
     this.selected = id;
     const node = this.byId.get(id);
-    node?.group.setAttribute("aria-pressed", "true");
-    node?.group.classList.add("selected");
+    this.press(node, true);
     this.enter(node || this.nodes[0]);
     this.lightSelection();
     const n_lit = (this.picture.paths[id] || []).length;
