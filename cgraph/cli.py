@@ -12,7 +12,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         const="-",
         metavar="FILE",
         help="write the traces as JSON to a file, or to standard output in place of the text",
+    )
+    trace.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FOLDER",
+        help="write concepts.csv and edges.csv, a row each, to a folder",
     )
     trace.set_defaults(run=_trace)
 
@@ -193,7 +199,10 @@ class _ProgressPrinter:
 
 def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
+    from cgraph.store import write_bytes
     from cgraph.study import Study
+    from cgraph.trace_export import concepts_csv, edges_csv
+    from cgraph.trace_text import trace_text
     from cgraph.tracing import load_model, trace_image
 
     if options.json is not None and not Path(options.json).name and options.json != "-":
@@ -211,51 +220,24 @@ def _trace(options: argparse.Namespace) -> int:
         if model is None:
             model = load_model(study)
         traces.append(trace_image(study, model, image, path.name))
+
+    def name_of(concept: Any) -> str:
+        name = study.name_of(concept)
+        return "" if name is None else name.text
+
     if options.json != "-":
         for trace in traces:
-            _print_trace(trace, study.name_of)
+            print(trace_text(trace, name_of))
+    if options.csv:
+        write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
+        write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of).encode())
     if options.json:
         text = json.dumps([trace.to_dict() for trace in traces], indent=1, allow_nan=False)
         if options.json == "-":
             print(text)
         else:
-            from cgraph.store import write_bytes
-
             write_bytes(Path(options.json), f"{text}\n".encode())
     return 1 if failed else 0
-
-
-def _print_trace(trace: Any, name_of: Callable[[Any], Any]) -> None:
-    def called(concept: Any) -> str:
-        name = name_of(concept)
-        return str(concept) if name is None else f"{concept} {name.text}"
-
-    print(f"{trace.image_id} in study {trace.study}")
-    if trace.unusual:
-        print("It is unlike the images that this study was built from: read the trace with care.")
-    strongest: dict[Any, list[Any]] = {}
-    for edge in sorted(trace.edges, key=lambda edge: -edge.share):
-        strongest.setdefault(edge.child, []).append(edge)
-    for layer, concepts in enumerate(trace.layers, start=1):
-        explained = (
-            "" if trace.explained is None else f", explains {trace.explained[layer - 1]:.0%}"
-        )
-        print(f"\nlayer {layer}: {len(concepts)} active{explained}")
-        width = max((len(called(active.concept)) for active in concepts), default=0)
-        for active in concepts:
-            parents = ", ".join(
-                f"{called(edge.parent)} ({edge.weight:+.2f})"
-                for edge in strongest.get(active.concept, [])[:3]
-            )
-            if layer == 1:
-                origin = ""
-            elif active.n_parents == 0:
-                origin = "  no parents"
-            else:
-                origin = f"  {active.n_parents_active} of {active.n_parents} parents active"
-                origin += f": {parents}" if parents else ""
-            print(f"  {active.coefficient:8.3f}  {called(active.concept):<{width}}{origin}")
-    print()
 
 
 def _info(options: argparse.Namespace) -> int:

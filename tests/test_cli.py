@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import signal
@@ -61,6 +62,22 @@ def test_trace_as_json_names_what_the_study_stores(tiny_study, tiny_inputs, tmp_
     code, out, _ = run(capsys, "trace", image, "--study", tiny_study.path, "--json", target)
     assert (code, json.loads(target.read_text())) == (0, [trace])
     assert "layer 1" in out
+
+
+def test_trace_as_csv_lists_concepts_and_edges(tiny_study, tiny_inputs, tmp_path, capsys):
+    images = [tiny_inputs[1] / tiny_study.image_ids[row] for row in (3, 4)]
+    code, _, _ = run(
+        capsys, "trace", *images, "--study", tiny_study.path, "--csv", tmp_path / "out"
+    )
+    assert code == 0
+    concepts = list(csv.DictReader((tmp_path / "out" / "concepts.csv").open()))
+    edges = list(csv.DictReader((tmp_path / "out" / "edges.csv").open()))
+    active = {(row["image_id"], row["concept"]) for row in concepts if row["state"] == "active"}
+    for row, image in zip((3, 4), images, strict=True):
+        stored = {f"L2/{index}" for index in tiny_study.codes(2).row(row)[0]}
+        assert {c for name, c in active if name == image.name and c.startswith("L2/")} == stored
+    for edge in edges:
+        assert {(edge["image_id"], edge["parent"]), (edge["image_id"], edge["child"])} <= active
 
 
 def test_bad_images_are_named_and_the_others_traced(tiny_study, tiny_inputs, tmp_path, capsys):
