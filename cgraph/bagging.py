@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from cgraph.bag_fits import BagRows, bag_rows, fit_bags
 from cgraph.codes import Codes
 from cgraph.config import PredictorConfig
 from cgraph.errors import DataError
-from cgraph.logistic import MAX_ITER, TOLERANCE, SparseRows, fit_bags, fit_rows, sparse_rows
+from cgraph.logistic import MAX_ITER, TOLERANCE, SparseRows, fit_rows, sparse_rows
 from cgraph.predictor import CHUNK, InputRows, Predictors, SparseInputs, check_lengths
 from cgraph.proximal_newton import Settings
 
@@ -160,12 +161,12 @@ def _fit_child(
     )
 
 
-def _bag_rows(inputs: InputRows, bags: np.ndarray) -> tuple[SparseRows, np.ndarray]:
-    """Return sparse rows that hold those of the bags, and the bags as places among them."""
+def _bag_rows(inputs: InputRows, bags: np.ndarray) -> tuple[BagRows, np.ndarray]:
+    """Return rows that hold those of the bags, and the bags as places among them."""
     if isinstance(inputs, SparseInputs):
-        return inputs.arrays, bags
+        return inputs.narrow, bags
     rows, places = np.unique(bags, return_inverse=True)
-    return sparse_rows(inputs.rows(rows)), places.reshape(bags.shape).astype(np.int64)
+    return bag_rows(inputs.rows(rows)), places.reshape(bags.shape).astype(np.int64)
 
 
 def _columns(inputs: InputRows, kept: np.ndarray) -> SparseRows:

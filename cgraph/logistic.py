@@ -182,51 +182,6 @@ def _check_data(
 
 
 @njit(cache=True, nogil=True)
-def fit_bags(
-    X: SparseRows, bags: np.ndarray, n_positive: int, allowed: np.ndarray, settings: Settings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit one problem for each bag of rows, without copying the rows out of `X`; compiled.
-
-    Each bag starts from the solution of the one before where that is a good start.
-
-    Parameters
-    ----------
-    X : SparseRows
-        Inputs of all rows.
-    bags : ndarray of int64, shape (n_bags, n_drawn)
-        Rows in each bag: first positives, then negatives, each part sorted, so that a row drawn
-        several times stands beside itself.
-    n_positive : int
-        Positives at the start of each bag; at least one, and fewer than `n_drawn`.
-    allowed : ndarray of bool, shape (n_features,)
-        Features that may have a weight.
-    settings : Settings
-
-    Returns
-    -------
-    weights : ndarray of float64, shape (n_bags, n_features)
-    intercepts : ndarray of float64, shape (n_bags,)
-    violations : ndarray of float64, shape (n_bags,)
-        In units of μ.
-    """
-    n_bags, n_drawn = bags.shape
-    weights = np.zeros((n_bags, allowed.size))
-    intercepts = np.zeros(n_bags)
-    violations = np.zeros(n_bags)
-    positive = np.arange(n_drawn) < n_positive
-    ones = np.ones(n_drawn)
-    intercept = 0.0
-    for bag in range(n_bags):
-        if bag > 0:
-            weights[bag] = weights[bag - 1]
-        intercept, _, violations[bag], _ = fit_rows(
-            X, bags[bag], positive, ones, allowed, settings, weights[bag], intercept
-        )
-        intercepts[bag] = intercept
-    return weights, intercepts, violations
-
-
-@njit(cache=True, nogil=True)
 def fit_rows(
     X: SparseRows,
     rows: np.ndarray,

@@ -14,17 +14,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
 from scipy import sparse
 from scipy.special import expit, logit
 
+from cgraph.bag_fits import BagRows, bag_rows
 from cgraph.calibration import matched_threshold, platt_pair
 from cgraph.codes import Codes
 from cgraph.config import ThresholdRule
 from cgraph.errors import ConfigError, DataError
-from cgraph.logistic import sparse_rows
+from cgraph.logistic import SparseRows, sparse_rows
 
 World = Literal["balanced", "prior", "calibrated"]
 
@@ -79,7 +81,16 @@ class SparseInputs:
         self.n_samples, self.n_features = codes.n_samples, codes.n_atoms
         self.csr = codes.to_csr(binary=binary).astype(np.float64)
         self.csr.data /= scale
-        self.arrays = sparse_rows(self.csr)
+
+    @cached_property
+    def arrays(self) -> SparseRows:
+        """The inputs as the kernels of a single fit read them."""
+        return sparse_rows(self.csr)
+
+    @cached_property
+    def narrow(self) -> BagRows:
+        """The inputs as the kernels of many bags read them."""
+        return bag_rows(self.csr)
 
     def rows(self, rows: np.ndarray) -> sparse.csr_array:
         """Return the inputs of some samples."""

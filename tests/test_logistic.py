@@ -12,9 +12,10 @@ from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from cgraph.bag_fits import bag_rows, fit_bags
 from cgraph.errors import ConfigError, DataError
-from cgraph.logistic import fit_bags, fit_l1_logistic, fit_rows, sparse_rows
-from cgraph.proximal_newton import Settings
+from cgraph.logistic import fit_l1_logistic, fit_rows, sparse_rows
+from cgraph.proximal_newton import Settings, _exponentials
 
 
 def _objective(X, y, weights, intercept, penalty, sample_weight=None):
@@ -191,12 +192,13 @@ def _bags(y, n_draw, n_bags, seed=0):
 @pytest.mark.parametrize("binary", [True, False])
 def test_a_bag_equals_a_fit_on_its_rows(binary):
     X, y = _planted(binary=binary, seed=2)
+    X = X.astype(np.float32).astype(np.float64)  # bags hold single precision
     bags = _bags(y, 150, 6)
     labels = np.arange(300) < 150
     allowed = np.ones(60, dtype=bool)
     allowed[[1, 20]] = False
     weights, intercepts, violations = fit_bags(
-        sparse_rows(sparse.csr_array(X)), bags, 150, allowed, Settings(2.0, 1e-9, 100)
+        bag_rows(sparse.csr_array(X)), bags, 150, allowed, Settings(2.0, 1e-9, 100)
     )
     assert violations.max() <= 1e-9
     assert not weights[:, ~allowed].any()
@@ -281,3 +283,25 @@ def test_messages(changes, error, message):
     arguments["X"] = sparse.csr_array(arguments["X"])
     with pytest.raises(error, match=message):
         fit_l1_logistic(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+def test_exponentials_are_those_of_numpy():
+    score = np.concatenate([np.linspace(-700, 700, 20_001), np.geomspace(1e-300, 1, 200), [0.0]])
+    np.testing.assert_allclose(_exponentials(score), np.exp(-np.abs(score)), rtol=1e-13)
+    assert (_exponentials(np.array([-1e4, 1e4, 1e300])) < 1e-300).all()
+
+
+@pytest.mark.parametrize("n_features", [70_000, 60])
+def test_columns_beyond_two_bytes_are_kept(n_features):
+    X, y = _planted(seed=4)
+    wide = sparse.csr_array(
+        (np.ones(0), (np.zeros(0, int), np.zeros(0, int))), (600, n_features - 60)
+    )
+    rows = bag_rows(sparse.csr_array(sparse.hstack([wide, sparse.csr_array(X)])))
+    assert rows.columns.dtype == (np.uint16 if n_features == 60 else np.int32)
+    assert rows.values.size == 0  # labels need none
+    bags, allowed = _bags(y, 150, 1), np.ones(n_features, dtype=bool)
+    weights, _, violations = fit_bags(rows, bags, 150, allowed, Settings(2.0, 1e-9, 100))
+    assert violations.max() <= 1e-9
+    alone = fit_l1_logistic(sparse.csr_array(X[bags[0]]), np.arange(300) < 150, 2.0, tolerance=1e-9)
+    np.testing.assert_allclose(weights[0][-60:], alone.weights, atol=1e-7)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import streamlit as st
 
 from cgraph.concept import ConceptId
-from cgraph.trace import Path
+from cgraph.trace import Path, PathSet
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.terms import term
@@ -45,12 +45,9 @@ def strongest_paths(
     if not found.paths:
         st.html(f"{head}<p class='cg-quiet'>No active parent speaks for it here.</p>")
         return
-    n = words.count(len(found.paths), "path")
     st.html(
-        f"{head}<p class='cg-quiet'>The {n} that carry most, each from its earliest "
-        f"{term('root')}: together {words.fine_percent(found.share)} of what raised it. The figure "
-        f"of a row is the {term('path_share')}; that of a concept is what comes along the path "
-        "from there on.</p>"
+        f"{head}<p class='cg-quiet'>{_which(found)} The figure of a row is the "
+        f"{term('path_share')}; that of a concept is what comes along the path from there on.</p>"
     )
     first = min(path.concepts[0].layer for path in found.paths)
     layers = range(first, concept.layer + 1)
@@ -63,6 +60,16 @@ def strongest_paths(
         on_pick=lambda: on_concept(st.session_state[_PATHS]["picked"]),
         selected=concept,
         joined=True,
+    )
+
+
+def _which(found: PathSet) -> str:
+    root, share = term("root"), words.fine_percent(found.share)
+    if len(found.paths) == 1:
+        return f"One path, from its {root}: it carries {share} of what raised the concept."
+    return (
+        f"The {len(found.paths)} paths that carry most, each from its earliest {root}: together "
+        f"{share} of what raised the concept."
     )
 
 

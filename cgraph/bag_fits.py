@@ -1,0 +1,260 @@
+"""L1-logistic fits on balanced bags, which are described by row numbers and never copied out.
+
+The problem and its solution are those of `cgraph.logistic`; here is what makes many small bags of
+a large set cheap:
+
+1. Rows are held as narrow column numbers (two bytes where they suffice), and labels as inputs need
+   no values at all: a bag reads little memory, and that is most of what it costs.
+2. One pass over a bag copies its rows side by side and adds up, for each feature, how far its
+   entries could push its weight up and down. What can push it neither way by more than μ has
+   weight zero at the solution, since every ``|y_i - p_i|`` is below 1: such features are left out
+   before anything is fitted. This is exact.
+3. What remains of the rows is packed for the solver (`cgraph.proximal_newton`): rows that have
+   become equal, because they have no feature left or the same single one, become one row with the
+   sum of their weights.
+4. A bag starts from the solution of the one before where that is a good start.
+
+The kernels release the interpreter lock and keep no state, so threads may call them side by side.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from scipy import sparse
+
+from cgraph.proximal_newton import Problem, Settings, solve
+
+_NARROW = np.iinfo(np.uint16).max
+
+
+class BagRows(NamedTuple):
+    """Sparse rows as narrow as they can be held; columns rise within a row."""
+
+    offsets: np.ndarray  # int64, (n_samples + 1,)
+    columns: np.ndarray  # uint16, or int32 where there are more features, (nnz,)
+    values: np.ndarray  # float32, (nnz,), or empty where every entry is 1
+    n_features: int
+
+
+def bag_rows(X: sparse.csr_array) -> BagRows:
+    """Return the rows of a sparse array without duplicates, as narrow as they can be held.
+
+    Values are rounded to single precision.
+    """
+    X = X if X.has_sorted_indices else X.sorted_indices()
+    n_features = int(X.shape[1])
+    kind = np.uint16 if n_features <= _NARROW else np.int32
+    binary = bool((X.data == 1).all())
+    values = np.empty(0, dtype=np.float32) if binary else X.data
+    # Writable even where mapped files are not: read-only arrays would be compiled for once more.
+    return BagRows(
+        np.require(X.indptr, np.int64, ["C", "W"]),
+        np.require(X.indices.astype(kind), kind, ["C", "W"]),
+        np.require(values, np.float32, ["C", "W"]),
+        n_features,
+    )
+
+
+class _Bag(NamedTuple):
+    """Room for the rows of one bag, used again for the next."""
+
+    starts: np.ndarray  # int64, (n_drawn + 1,): first entry of each different row
+    columns: np.ndarray  # uint16 or int32
+    values: np.ndarray  # float64
+    weight: np.ndarray  # float64, (n_drawn,): how often the row was drawn
+    target: np.ndarray  # float64, (n_drawn,): its label
+
+
+@njit(cache=True, nogil=True)
+def fit_bags(
+    X: BagRows, bags: np.ndarray, n_positive: int, allowed: np.ndarray, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit one problem for each bag of rows; compiled.
+
+    Parameters
+    ----------
+    X : BagRows
+        Inputs of all rows.
+    bags : ndarray of int64, shape (n_bags, n_drawn)
+        Rows in each bag: first positives, then negatives, each part sorted, so that a row drawn
+        several times stands beside itself.
+    n_positive : int
+        Positives at the start of each bag; at least one, and fewer than `n_drawn`.
+    allowed : ndarray of bool, shape (n_features,)
+        Features that may have a weight.
+    settings : Settings
+
+    Returns
+    -------
+    weights : ndarray of float64, shape (n_bags, n_features)
+    intercepts : ndarray of float64, shape (n_bags,)
+    violations : ndarray of float64, shape (n_bags,)
+        In units of μ.
+    """
+    n_bags, n_drawn = bags.shape
+    capacity = 0
+    for bag in range(n_bags):
+        total = 0
+        for row in bags[bag]:
+            total += X.offsets[row + 1] - X.offsets[row]
+        capacity = max(capacity, total)
+    room = _Bag(
+        np.zeros(n_drawn + 1, dtype=np.int64),
+        np.empty(capacity, dtype=X.columns.dtype),
+        np.empty(capacity if X.values.size else 0),
+        np.empty(n_drawn),
+        np.empty(n_drawn),
+    )
+    weights = np.zeros((n_bags, allowed.size))
+    intercepts = np.zeros(n_bags)
+    violations = np.zeros(n_bags)
+    binary = X.values.size == 0
+    counts = np.empty((2, allowed.size if binary else 0), dtype=np.int32)
+    pulls = np.empty((2, 0 if binary else allowed.size))
+    local = np.empty(allowed.size, dtype=np.int32)
+    candidates = np.empty(0, dtype=np.int64)
+    inner = np.empty(0)
+    intercept = 0.0
+    for bag in range(n_bags):
+        before, weight_before = candidates, inner
+        if binary:
+            n_rows = _gather_labels(X, bags[bag], n_positive, room, counts)
+            candidates = _candidates(counts, allowed, settings.penalty, local)
+        else:
+            n_rows = _gather_values(X, bags[bag], n_positive, room, pulls)
+            candidates = _candidates(pulls, allowed, settings.penalty, local)
+        inner = np.zeros(candidates.size)
+        for place in range(before.size):
+            if local[before[place]] >= 0:
+                inner[local[before[place]]] = weight_before[place]
+        problem = _pack(room, n_rows, local, candidates.size)
+        intercept, _, violations[bag], _ = solve(problem, settings, inner, intercept)
+        weights[bag][candidates] = inner
+        intercepts[bag] = intercept
+    return weights, intercepts, violations
+
+
+@njit(cache=True, nogil=True)
+def _gather_labels(
+    X: BagRows, rows: np.ndarray, n_positive: int, room: _Bag, counts: np.ndarray
+) -> int:
+    """Copy the different rows of a bag, and count each feature among positives and negatives."""
+    counts[:] = 0
+    n = 0
+    end = 0
+    i = 0
+    while i < rows.size:
+        row = rows[i]
+        times = 1
+        # The same row cannot be positive and negative.
+        while i + times < rows.size and rows[i + times] == row:
+            times += 1
+        count = counts[0] if i < n_positive else counts[1]
+        for q in range(X.offsets[row], X.offsets[row + 1]):
+            column = X.columns[q]
+            room.columns[end] = column
+            count[column] += times
+            end += 1
+        room.weight[n] = times
+        room.target[n] = 1.0 if i < n_positive else 0.0
+        n += 1
+        room.starts[n] = end
+        i += times
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _gather_values(
+    X: BagRows, rows: np.ndarray, n_positive: int, room: _Bag, pulls: np.ndarray
+) -> int:
+    """Copy the different rows of a bag, and add up how far they push each weight up and down."""
+    pulls[:] = 0.0
+    n = 0
+    end = 0
+    i = 0
+    while i < rows.size:
+        row = rows[i]
+        times = 1
+        while i + times < rows.size and rows[i + times] == row:
+            times += 1
+        sign = times if i < n_positive else -times
+        for q in range(X.offsets[row], X.offsets[row + 1]):
+            column = X.columns[q]
+            value = np.float64(X.values[q])
+            room.columns[end] = column
+            room.values[end] = value
+            pull = sign * value
+            pulls[0, column] += max(pull, 0.0)
+            pulls[1, column] += max(-pull, 0.0)
+            end += 1
+        room.weight[n] = times
+        room.target[n] = 1.0 if i < n_positive else 0.0
+        n += 1
+        room.starts[n] = end
+        i += times
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _candidates(
+    pulls: np.ndarray, allowed: np.ndarray, penalty: float, local: np.ndarray
+) -> np.ndarray:
+    """Return the features that can have a weight; write the place of each, or -1, to `local`."""
+    found = np.empty(allowed.size, dtype=np.int64)
+    n = 0
+    for j in range(allowed.size):
+        can = allowed[j] and (pulls[0, j] > penalty or pulls[1, j] > penalty)
+        local[j] = n if can else -1
+        found[n] = j
+        n += can
+    return found[:n]
+
+
+@njit(cache=True, nogil=True)
+def _pack(room: _Bag, n_rows: int, local: np.ndarray, n_candidates: int) -> Problem:
+    """Keep the candidate features of each row, and merge rows that became equal."""
+    binary = room.values.size == 0
+    total = room.starts[n_rows]
+    starts = np.empty(n_rows + 1, dtype=np.int64)
+    starts[0] = 0
+    features = np.empty(total + 1, dtype=np.int32)
+    entries = np.empty(0 if binary else total + 1)
+    weight = np.empty(n_rows)
+    target = np.empty(n_rows)
+    # The packed row that holds each (feature, class) alone; the last place is "no feature".
+    alone = np.full((n_candidates + 1, 2), -1, dtype=np.int64)
+    n = 0
+    end = 0
+    for i in range(n_rows):
+        start = end
+        # Without a branch: which features stay is as good as random to the processor.
+        if binary:
+            for q in range(room.starts[i], room.starts[i + 1]):
+                place = local[room.columns[q]]
+                features[end] = place
+                end += place >= 0
+        else:
+            for q in range(room.starts[i], room.starts[i + 1]):
+                place = local[room.columns[q]]
+                features[end] = place
+                entries[end] = room.values[q]
+                end += place >= 0
+        if end - start <= 1:
+            feature = features[start] if end > start else n_candidates
+            label = 1 if room.target[i] > 0 else 0
+            twin = alone[feature, label]
+            if twin < 0:
+                alone[feature, label] = n
+            elif binary or end == start or entries[starts[twin]] == entries[start]:
+                weight[twin] += room.weight[i]
+                end = start
+                continue
+        weight[n] = room.weight[i]
+        target[n] = room.target[i]
+        n += 1
+        starts[n] = end
+    kept = entries[: 0 if binary else end]
+    return Problem(starts[: n + 1], features[:end], kept, weight[:n], target[:n])
