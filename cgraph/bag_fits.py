@@ -33,7 +33,7 @@ _NARROW = np.iinfo(np.uint16).max
 class BagRows(NamedTuple):
     """Sparse rows as narrow as they can be held; columns rise within a row."""
 
-    offsets: np.ndarray  # int64, (n_samples + 1,)
+    offsets: np.ndarray  # uint32, or int64 where there are more entries, (n_samples + 1,)
     columns: np.ndarray  # uint16, or int32 where there are more features, (nnz,)
     values: np.ndarray  # float32, (nnz,), or empty where every entry is 1
     n_features: int
@@ -47,11 +47,12 @@ def bag_rows(X: sparse.csr_array) -> BagRows:
     X = X if X.has_sorted_indices else X.sorted_indices()
     n_features = int(X.shape[1])
     kind = np.uint16 if n_features <= _NARROW else np.int32
+    offset = np.uint32 if len(X.data) <= np.iinfo(np.uint32).max else np.int64
     binary = bool((X.data == 1).all())
     values = np.empty(0, dtype=np.float32) if binary else X.data
     # Writable even where mapped files are not: read-only arrays would be compiled for once more.
     return BagRows(
-        np.require(X.indptr, np.int64, ["C", "W"]),
+        np.require(X.indptr.astype(offset), offset, ["C", "W"]),
         np.require(X.indices.astype(kind), kind, ["C", "W"]),
         np.require(values, np.float32, ["C", "W"]),
         n_features,
