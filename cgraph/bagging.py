@@ -25,18 +25,16 @@ from cgraph.proximal_newton import Settings
 
 
 def draw_bags(
-    positives: np.ndarray,
-    negatives: np.ndarray,
-    n_draw: int,
-    n_bags: int,
-    rng: np.random.Generator,
+    positives: np.ndarray, n_samples: int, n_draw: int, n_bags: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw balanced bags of rows with replacement (paper, Figure 1: resample).
 
     Parameters
     ----------
-    positives, negatives : ndarrays of int, shape (n_positives,) and (n_negatives,)
-        Rising rows.
+    positives : ndarray of int, shape (n_positives,)
+        Rising rows; all others are negatives. There is at least one of each.
+    n_samples : int
+        Rows there are.
     n_draw : int
         Draws from each class for each bag.
     n_bags : int
@@ -47,11 +45,12 @@ def draw_bags(
     ndarray of int64, shape (n_bags, 2 * n_draw)
         Positives in the left half and negatives in the right, each sorted.
     """
-    halves = [
-        np.sort(rows[rng.integers(len(rows), size=(n_bags, n_draw))], axis=1)
-        for rows in (positives, negatives)
-    ]
-    return np.hstack(halves).astype(np.int64, copy=False)
+    n_positives, size = len(positives), (n_bags, n_draw)
+    left = np.sort(rng.integers(n_positives, size=size, dtype=np.int64), axis=1)
+    right = np.sort(rng.integers(n_samples - n_positives, size=size, dtype=np.int64), axis=1)
+    # The k-th negative is row k plus the number of positives before it.
+    gaps = positives - np.arange(n_positives)
+    return np.hstack([positives[left], right + np.searchsorted(gaps, right, side="right")])
 
 
 @dataclass(frozen=True)
@@ -125,10 +124,8 @@ def _fit_child(
     n_positives, n_negatives = len(positives), inputs.n_samples - len(positives)
     if n_positives < config.min_positives or n_negatives == 0:
         return _ChildFit(n_positives)
-    positive = np.zeros(inputs.n_samples, dtype=np.bool_)
-    positive[positives] = True
     n_draw = n_positives if config.bag_cap is None else min(n_positives, config.bag_cap)
-    bags = draw_bags(positives, np.flatnonzero(~positive), n_draw, config.n_bags + 1, rng)
+    bags = draw_bags(positives, inputs.n_samples, n_draw, config.n_bags + 1, rng)
     penalty = config.penalty * (n_draw if config.penalty_unit == "per-positive" else 1)
     settings = Settings(float(penalty), TOLERANCE, MAX_ITER)
 
@@ -142,6 +139,8 @@ def _fit_child(
         final, intercepts, last = fit_bags(X, rows[-1:], n_draw, kept, settings)
         weights, intercept, violation = final[0], intercepts[0], last[0]
     else:
+        positive = np.zeros(inputs.n_samples, dtype=np.bool_)
+        positive[positives] = True
         share = np.where(positive, n_draw / n_positives, n_draw / n_negatives)
         weights = np.zeros(inputs.n_features)
         intercept, _, violation, _ = fit_rows(

@@ -73,7 +73,7 @@ def _figure_1(X, y, config, child):
     rng = np.random.default_rng(np.random.SeedSequence((7, 3, child)))
     positives, negatives = np.flatnonzero(y), np.flatnonzero(~y)
     n_draw = min(len(positives), config.bag_cap)
-    bags = draw_bags(positives, negatives, n_draw, config.n_bags + 1, rng)
+    bags = draw_bags(positives, len(y), n_draw, config.n_bags + 1, rng)
     machine = LogisticRegression(
         solver="liblinear", l1_ratio=1, C=1 / (config.penalty * n_draw), tol=1e-8,
         intercept_scaling=100, max_iter=5000, random_state=0,
@@ -204,7 +204,7 @@ def test_without_a_cap_a_bag_has_as_many_draws_as_positives():
 
 def test_bags_are_balanced_sorted_and_drawn_evenly():
     positives, negatives = np.array([2, 5, 9]), np.array([0, 1, 3, 4, 6, 7, 8])
-    bags = draw_bags(positives, negatives, 20, 500, np.random.default_rng(0))
+    bags = draw_bags(positives, 10, 20, 500, np.random.default_rng(0))
     assert bags.shape == (500, 40)
     left, right = bags[:, :20], bags[:, 20:]
     assert (np.diff(left, axis=1) >= 0).all()
