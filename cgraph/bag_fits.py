@@ -62,7 +62,7 @@ def bag_rows(X: sparse.csr_array) -> BagRows:
 class _Bag(NamedTuple):
     """Room for the rows of one bag, used again for the next."""
 
-    starts: np.ndarray  # int64, (n_drawn + 1,): first entry of each different row
+    starts: np.ndarray  # uint32, (n_drawn + 1,): first entry of each different row
     columns: np.ndarray  # uint16 or int32
     values: np.ndarray  # float64
     weight: np.ndarray  # float64, (n_drawn,): how often the row was drawn
@@ -103,7 +103,7 @@ def fit_bags(
             total += X.offsets[row + 1] - X.offsets[row]
         capacity = max(capacity, total)
     room = _Bag(
-        np.zeros(n_drawn + 1, dtype=np.int64),
+        np.zeros(n_drawn + 1, dtype=np.uint32),
         np.empty(capacity, dtype=X.columns.dtype),
         np.empty(capacity if X.values.size else 0),
         np.empty(n_drawn),
@@ -120,12 +120,13 @@ def fit_bags(
     inner = np.empty(0)
     intercept = 0.0
     for bag in range(n_bags):
+        rows = bags[bag].astype(np.uint32)
         before, weight_before = candidates, inner
         if binary:
-            n_rows = _gather_labels(X, bags[bag], n_positive, room, counts)
+            n_rows = _gather_labels(X, rows, n_positive, room, counts)
             candidates = _candidates(counts, allowed, settings.penalty, local)
         else:
-            n_rows = _gather_values(X, bags[bag], n_positive, room, pulls)
+            n_rows = _gather_values(X, rows, n_positive, room, pulls)
             candidates = _candidates(pulls, allowed, settings.penalty, local)
         inner = np.zeros(candidates.size)
         for place in range(before.size):
@@ -219,9 +220,9 @@ def _pack(room: _Bag, n_rows: int, local: np.ndarray, n_candidates: int) -> Prob
     """Keep the candidate features of each row, and merge rows that became equal."""
     binary = room.values.size == 0
     total = room.starts[n_rows]
-    starts = np.empty(n_rows + 1, dtype=np.int64)
+    starts = np.empty(n_rows + 1, dtype=np.uint32)
     starts[0] = 0
-    features = np.empty(total + 1, dtype=np.int32)
+    features = np.empty(total + 1, dtype=np.uint32)
     entries = np.empty(0 if binary else total + 1)
     weight = np.empty(n_rows)
     target = np.empty(n_rows)

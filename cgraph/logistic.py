@@ -245,8 +245,8 @@ def _pack(
     capacity = 0
     for row in rows:
         capacity += X.offsets[row + 1] - X.offsets[row]
-    starts = np.zeros(rows.size + 1, dtype=np.int64)
-    features = np.empty(capacity, dtype=np.int32)
+    starts = np.zeros(rows.size + 1, dtype=np.uint32)
+    features = np.empty(capacity, dtype=np.uint32)
     entries = np.empty(capacity)
     merged = np.zeros(rows.size)
     target = np.zeros(rows.size)

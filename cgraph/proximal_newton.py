@@ -43,11 +43,12 @@ class Settings(NamedTuple):
 class Problem(NamedTuple):
     """Packed rows: what is left of a problem once it has been screened.
 
-    Row ``i`` owns the entries ``starts[i]:starts[i + 1]``; features rise within a row.
+    Row ``i`` owns the entries ``starts[i]:starts[i + 1]``; features rise within a row. Indices have
+    no sign, so that the compiled loops need not ask whether one counts from the end.
     """
 
-    starts: np.ndarray  # int64, (n_rows + 1,)
-    features: np.ndarray  # int32, (nnz,)
+    starts: np.ndarray  # uint32, (n_rows + 1,)
+    features: np.ndarray  # uint32, (nnz,)
     entries: np.ndarray  # float64, (nnz,), or empty where every entry is 1
     weight: np.ndarray  # float64, (n_rows,), at least 0
     target: np.ndarray  # float64, (n_rows,), 0 or 1, each with a positive weight somewhere
@@ -273,7 +274,7 @@ def _hessian(
     """Return the Hessian of the cross-entropy over the working set, the intercept last."""
     hessian = np.zeros((n_working + 1, n_working + 1))
     binary = problem.entries.size == 0
-    used = np.empty(place.size + 1, dtype=np.int64)
+    used = np.empty(place.size + 1, dtype=np.uint32)
     values = np.empty(0 if binary else place.size + 1)
     for i in range(probability.size):
         h = problem.weight[i] * probability[i] * (1.0 - probability[i])
@@ -287,19 +288,12 @@ def _hessian(
                 values[n] = problem.entries[q]
             n += a >= 0
         # Features rise within a row, so this fills the lower triangle.
-        if binary:
-            for q in range(n):
-                row = hessian[used[q]]
-                hessian[n_working, used[q]] += h
-                for r in range(q + 1):
-                    row[used[r]] += h
-        else:
-            for q in range(n):
-                row = hessian[used[q]]
-                hv = h * values[q]
-                hessian[n_working, used[q]] += hv
-                for r in range(q + 1):
-                    row[used[r]] += hv * values[r]
+        for q in range(n):
+            a = used[q]
+            hv = h if binary else h * values[q]
+            hessian[n_working, a] += hv
+            for r in range(q + 1):
+                hessian[a, used[r]] += hv if binary else hv * values[r]
     for a in range(n_working + 1):
         for c in range(a):
             hessian[c, a] = hessian[a, c]
