@@ -37,6 +37,7 @@ class BagRows(NamedTuple):
     columns: np.ndarray  # uint16, or int32 where there are more features, (nnz,)
     values: np.ndarray  # float32, (nnz,), or empty where every entry is 1
     n_features: int
+    longest: int  # most entries of a row
 
 
 def bag_rows(X: sparse.csr_array) -> BagRows:
@@ -56,6 +57,7 @@ def bag_rows(X: sparse.csr_array) -> BagRows:
         np.require(X.indices.astype(kind), kind, ["C", "W"]),
         np.require(values, np.float32, ["C", "W"]),
         n_features,
+        int(np.diff(X.indptr).max(initial=0)),
     )
 
 
@@ -96,12 +98,7 @@ def fit_bags(
         In units of μ.
     """
     n_bags, n_drawn = bags.shape
-    capacity = 0
-    for bag in range(n_bags):
-        total = 0
-        for row in bags[bag]:
-            total += X.offsets[row + 1] - X.offsets[row]
-        capacity = max(capacity, total)
+    capacity = n_drawn * X.longest
     room = _Bag(
         np.zeros(n_drawn + 1, dtype=np.uint32),
         np.empty(capacity, dtype=X.columns.dtype),

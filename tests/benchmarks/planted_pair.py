@@ -27,14 +27,20 @@ class PlantedPair:
     targets: np.ndarray
 
 
+def _power_law(n: int, offset: float) -> np.ndarray:
+    """Return shares that fall with their rank, and more slowly at first."""
+    shares = (np.arange(n) + offset) ** -0.9
+    return shares / shares.sum()
+
+
 def plant_pair(
     *,
     n_samples: int,
     n_features: int,
     n_targets: int,
     n_active: int = 10,
-    n_parents: tuple[int, int] = (8, 60),
-    prevalence: tuple[float, float] = (0.0012, 0.0075),
+    n_parents: tuple[int, int] = (4, 30),
+    prevalence: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> PlantedPair:
     """Plant one pair of layers.
@@ -50,17 +56,14 @@ def plant_pair(
         Nonzeros in each row.
     n_parents, prevalence : tuple
         Range of a target's parents, and of its frequency; both are drawn evenly on a log scale.
+        Without a range of frequencies they follow a power law whose mean is that of the inputs, as
+        those of a layer's concepts do.
     seed : int
-
-    Notes
-    -----
-    The default frequencies have a mean of about 10 in 3,072, as concepts of a layer of that size
-    with ten active ones have.
     """
     rng = np.random.default_rng(seed)
-    n_topics, pool_size = 200, min(80, n_features)
-    frequency = 1.0 / (np.arange(n_features) + 25.0)
-    frequency = rng.permutation(frequency / frequency.sum())
+    n_topics, pool_size = 300, min(60, n_features)
+    frequency = rng.permutation(_power_law(n_features, 30))
+    rates = n_active * _power_law(n_features, 300)
     pools = np.stack(
         [rng.choice(n_features, pool_size, replace=False, p=frequency) for _ in range(n_topics)]
     )
@@ -91,7 +94,9 @@ def plant_pair(
         parents = np.union1d(own, rng.choice(n_features, size // 4, p=frequency))
         weights = rng.uniform(2, 5, len(parents)) * rng.choice([-1, 1], len(parents), p=[0.1, 0.9])
         score = by_feature[:, parents] @ weights
-        wanted = np.exp(rng.uniform(*np.log(prevalence)))
+        wanted = (
+            rng.choice(rates) if prevalence is None else np.exp(rng.uniform(*np.log(prevalence)))
+        )
         low, high = -40.0, 10.0
         for _ in range(50):
             middle = (low + high) / 2
