@@ -76,7 +76,7 @@ def write_planted_study(
     model : bool
         Whether a random vision transformer of these sizes is put into the study, so that uploads
         can be traced. Planted tokens share with its tokens the mean and the length about it and
-        nothing else, so what is found in an upload means nothing.
+        nothing else: what is found in an upload means nothing, and it is called unusual.
     on_progress : callable, optional
         Called with a `Progress`.
 

@@ -6,9 +6,12 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cgraph import cli
@@ -166,20 +169,36 @@ class TestFolder:
         with pytest.raises(ConfigError, match="A study cannot be named after"):
             write_planted_study(tmp_path / "---", CONFIG)
 
-    @pytest.mark.parametrize(
-        "config",
-        [
-            PlantedConfig(n_layers=2, n_atoms=2, d_model=2, max_nnz=1, n_images=20, n_examples=0),
-            PlantedConfig(n_layers=5, n_atoms=7, d_model=3, max_nnz=3, n_images=60, n_edges=28),
-        ],
-        ids=["smallest", "one parent each"],
+    @given(
+        st.integers(2, 5),
+        st.integers(1, 6),
+        st.integers(0, 20),
+        st.integers(2, 9),
+        st.integers(20, 60),
+        st.integers(8, 40),
+        st.integers(0, 2),
     )
-    def test_the_smallest_sizes_open(self, config: PlantedConfig, tmp_path: Path) -> None:
-        study = Study.open(write_planted_study(tmp_path / "tiny", config))
-        study.verify()
-        assert len(trace_row(study, 0).layers) == config.n_layers
-        assert study.graph.n_concepts(1) == config.n_atoms
-        json.dumps(study.info(), allow_nan=False)
+    @settings(max_examples=15, deadline=None)
+    @example(2, 1, 0, 2, 20, 8, 0)
+    def test_small_sizes_open(
+        self, n_layers: int, max_nnz: int, more: int, d_model: int, n_images: int, px: int, n: int
+    ) -> None:
+        config = PlantedConfig(
+            n_layers=n_layers,
+            n_atoms=2 * max_nnz + more,
+            d_model=d_model,
+            max_nnz=max_nnz,
+            n_images=n_images,
+            thumbnail_px=px,
+            n_examples=n,
+        )
+        with TemporaryDirectory() as root:
+            study = Study.open(write_planted_study(Path(root) / "tiny", config))
+            study.verify()
+            assert len(trace_row(study, 0).layers) == config.n_layers
+            assert study.graph.n_concepts(1) == config.n_atoms
+            assert len(study.examples) == n
+            json.dumps(study.info(), allow_nan=False)
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +245,14 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["planted", "--out", str(tmp_path / "no"), "--atoms", "1"]) == 2
     assert "n_atoms is 1: it must be a whole number from 2" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.slow
+def test_the_papers_size(tmp_path: Path) -> None:
+    study = Study.open(write_planted_study(tmp_path / "paper"))
+    assert (study.n_layers, study.d_model, study.graph.n_concepts(12)) == (12, 768, 3072)
+    assert study.graph.n_edges == 1_500_000
+    for row in (0, *study.examples):
+        assert [len(layer) for layer in trace_row(study, row).layers] == [10] * 12
+    assert min(study.evaluation("pairs").column("auc_mean").to_pylist()) > 0.9
+    assert len(study.names) > 10_000
