@@ -1,4 +1,4 @@
-"""The command line: ``cgraph build``, ``trace``, ``info`` and ``demo``.
+"""The command line: ``cgraph build``, ``trace``, ``info``, ``demo`` and ``planted``.
 
 Results go to standard output, progress and errors to standard error. The exit code is 0 when all
 went well, 1 when some of the images given could not be traced, 2 for an error that the message
@@ -108,7 +108,31 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, required=True, help="the study folder to write")
     demo.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
     demo.set_defaults(run=_demo)
+
+    planted = commands.add_parser(
+        "planted",
+        help="write a study of any size with planted concepts, for tests and measurements",
+        description="Write a study whose codes and graph are planted, without a model or images. "
+        "Sizes that are left out are the paper's.",
+    )
+    planted.add_argument("--out", type=Path, required=True, help="the study folder to write")
+    for name, meaning in _PLANTED_SIZES.items():
+        planted.add_argument(f"--{name}", type=int, metavar="N", help=meaning[1])
+    planted.add_argument("--model", action="store_true", help="with a random model, for uploads")
+    planted.set_defaults(run=_planted)
     return parser
+
+
+_PLANTED_SIZES = {
+    "layers": ("n_layers", "layers of the model"),
+    "atoms": ("n_atoms", "concepts of each layer"),
+    "width": ("d_model", "numbers of a class token"),
+    "active": ("max_nnz", "active concepts of an image at each layer"),
+    "images": ("n_images", "images"),
+    "edges": ("n_edges", "edges of the graph, over all layers"),
+    "seed": ("seed", "seed of every random step"),
+}
+# Options of `cgraph planted`: the setting that each is, and what it means.
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -169,6 +193,20 @@ def _demo(options: argparse.Namespace) -> int:
     study = remake(options.out, workers=options.workers, on_progress=printer)
     printer.end()
     _print_info(study.info())
+    return 0
+
+
+def _planted(options: argparse.Namespace) -> int:
+    from cgraph.planted_config import PlantedConfig
+    from cgraph.planted_study import write_planted_study
+    from cgraph.study import Study
+
+    given = {field: getattr(options, name) for name, (field, _) in _PLANTED_SIZES.items()}
+    config = PlantedConfig(**{field: size for field, size in given.items() if size is not None})
+    printer = _ProgressPrinter()
+    write_planted_study(options.out, config, model=options.model, on_progress=printer)
+    printer.end()
+    _print_info(Study.open(options.out).info())
     return 0
 
 
