@@ -23,7 +23,7 @@ from cgraph.errors import StudyError
 from cgraph.evaluation import LAYER_SCHEMA, summarise_pairs
 from cgraph.examples import choose_examples
 from cgraph.graph import ConceptGraph
-from cgraph.manifest import CONCEPTS, EDGES, MANIFEST, NAMES, Manifest, evaluation_file
+from cgraph.manifest import CONCEPTS, EDGES, MANIFEST, NAMES, Manifest, evaluation_file, slug
 from cgraph.novelty import Usual, explained_share
 from cgraph.planted import (
     PlantedGraph,
@@ -94,6 +94,7 @@ def write_planted_study(
         If the folder's name cannot be one of a study.
     """
     folder, config = Path(folder).absolute(), config or PlantedConfig()
+    slug(folder.name)  # refused before the folder is made
     steps = _Steps(_STEPS if model else _STEPS[1:], on_progress)
     with folder_lock(folder):
         writer = PlantedWriter(folder, config, _claim(folder, config, model))
