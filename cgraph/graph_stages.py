@@ -28,8 +28,11 @@ from cgraph.signals import Cloud, Signals, explained_share, surprise_of_rows
 from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
 from cgraph.store import read_table, read_tensors, write_table, write_tensors
 
-BLOCK = 64
-"""Concepts fitted by one call."""
+MIN_BLOCK = 64
+"""Fewest concepts fitted by one call."""
+
+MAX_BLOCKS = 16
+"""Most calls for one layer: each reads the codes anew, which takes as long as some dozen fits."""
 
 _ROWS = 1024  # rows whose pre-activations are dense at a time
 
@@ -92,9 +95,14 @@ def _work_table(kind: str, layer: int, block: int) -> str:
     return f"{WORK}/graph/{kind}-{layer:02d}-{block:05d}.arrow"
 
 
+def block_size(n_atoms: int) -> int:
+    """Return the number of concepts of a layer that one call fits."""
+    return max(MIN_BLOCK, -(-n_atoms // MAX_BLOCKS))
+
+
 def n_blocks(n_atoms: int) -> int:
     """Return the number of blocks of a layer with so many concepts."""
-    return -(-n_atoms // BLOCK)
+    return -(-n_atoms // block_size(n_atoms))
 
 
 def fit_block(job: Job, layer: int, block: int) -> Outcome:
@@ -102,7 +110,8 @@ def fit_block(job: Job, layer: int, block: int) -> Outcome:
     split = split_of(job)
     train, tune = np.flatnonzero(split == TRAIN), np.flatnonzero(split == TUNE)
     codes = codes_of(job, layer)
-    children = np.arange(block * BLOCK, min((block + 1) * BLOCK, codes.n_atoms))
+    size = block_size(codes.n_atoms)
+    children = np.arange(block * size, min((block + 1) * size, codes.n_atoms))
     config = job.config.predictor
     predictors = fit_predictors(
         inputs_of(job, layer - 1, train),
