@@ -27,6 +27,7 @@ from cgraph.naming import names_from_table
 from cgraph.novelty import Usual
 from cgraph.stages import Job, Outcome, codes_of, dictionary_of, images_of, split_of, tokens_of
 from cgraph.store import read_table, read_tensors, to_json, write_bytes
+from cgraph.trace import Trace
 from cgraph.tracing import trace_tokens
 
 PICTURE_PX = 384
@@ -45,9 +46,6 @@ def store_examples(job: Job, study: str) -> Outcome:
     rising = np.sort(candidates)
     tokens = np.stack([tokens_of(job, layer, rising) for layer in layers])
     usual = Usual.from_tensors(read_tensors(job.folder / USUAL))
-    # An image unlike the others is no example of them; it is taken where there are no others.
-    odd = dict(zip(rising.tolist(), usual.score(tokens) > usual.limit, strict=True))
-    chosen = sorted(candidates, key=lambda row: bool(odd[row]))[:N_EXAMPLES]
     codes = [codes_of(job, layer).take(rising) for layer in layers]
     graph = ConceptGraph.from_tables(
         read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES)
@@ -55,10 +53,10 @@ def store_examples(job: Job, study: str) -> Outcome:
     dictionaries = [dictionary_of(job, layer) for layer in layers]
     image_set = images_of(job)
     place_of = {image_id: place for place, image_id in enumerate(image_set.image_ids)}
-    index, files = [], [EXAMPLES]
-    for number, row in enumerate(chosen, start=1):
+
+    def trace_of(row: int) -> Trace:
         place = int(np.searchsorted(rising, row))
-        trace = trace_tokens(
+        return trace_tokens(
             graph,
             dictionaries,
             tokens[:, place],
@@ -69,6 +67,12 @@ def store_examples(job: Job, study: str) -> Outcome:
             input_scales=job.input_scales,
             usual=usual,
         )
+
+    traces = {row: trace_of(row) for row in candidates}
+    # An image unlike the others is no example of them; it is taken where there are no others.
+    chosen = sorted(candidates, key=lambda row: bool(traces[row].unusual))[:N_EXAMPLES]
+    index, files = [], [EXAMPLES]
+    for number, row in enumerate(chosen, start=1):
         entry = {
             "row": row,
             "image_id": image_ids[row],
@@ -78,7 +82,7 @@ def store_examples(job: Job, study: str) -> Outcome:
         picture = image_set.picture(place_of[image_ids[row]], PICTURE_PX)
         write_bytes(job.folder / entry["picture"], thumbnail(picture, PICTURE_PX))
         # Without spaces: a trace is a long list of numbers that nobody reads as text.
-        text = json.dumps(trace.to_dict(), separators=(",", ":"), allow_nan=False)
+        text = json.dumps(traces[row].to_dict(), separators=(",", ":"), allow_nan=False)
         write_bytes(job.folder / entry["trace"], text.encode())
         index.append(entry)
         files += [entry["picture"], entry["trace"]]

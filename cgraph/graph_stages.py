@@ -21,14 +21,18 @@ from cgraph.evaluation import LAYER_SCHEMA, evaluate_pair, summarise_layer, summ
 from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, USUAL, evaluation_file
 from cgraph.metrics import ExplainedVariance
 from cgraph.naming import name_concepts, names_to_table
-from cgraph.novelty import Cloud, Usual, explained_share
-from cgraph.predictor import InputRows, SparseInputs, calibrate
+from cgraph.novelty import Usual
+from cgraph.predictor import InputRows, Predictors, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
+from cgraph.signals import Cloud, Signals, explained_share, surprise_of_rows
 from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
 from cgraph.store import read_table, read_tensors, write_table, write_tensors
 
-BLOCK = 64
-"""Concepts fitted by one call."""
+MIN_BLOCK = 64
+"""Fewest concepts fitted by one call."""
+
+MAX_BLOCKS = 16
+"""Most calls for one layer: each reads the codes anew, which takes as long as some dozen fits."""
 
 _ROWS = 1024  # rows whose pre-activations are dense at a time
 
@@ -91,9 +95,14 @@ def _work_table(kind: str, layer: int, block: int) -> str:
     return f"{WORK}/graph/{kind}-{layer:02d}-{block:05d}.arrow"
 
 
+def block_size(n_atoms: int) -> int:
+    """Return the number of concepts of a layer that one call fits."""
+    return max(MIN_BLOCK, -(-n_atoms // MAX_BLOCKS))
+
+
 def n_blocks(n_atoms: int) -> int:
     """Return the number of blocks of a layer with so many concepts."""
-    return -(-n_atoms // BLOCK)
+    return -(-n_atoms // block_size(n_atoms))
 
 
 def fit_block(job: Job, layer: int, block: int) -> Outcome:
@@ -101,7 +110,8 @@ def fit_block(job: Job, layer: int, block: int) -> Outcome:
     split = split_of(job)
     train, tune = np.flatnonzero(split == TRAIN), np.flatnonzero(split == TUNE)
     codes = codes_of(job, layer)
-    children = np.arange(block * BLOCK, min((block + 1) * BLOCK, codes.n_atoms))
+    size = block_size(codes.n_atoms)
+    children = np.arange(block * size, min((block + 1) * size, codes.n_atoms))
     config = job.config.predictor
     predictors = fit_predictors(
         inputs_of(job, layer - 1, train),
@@ -153,15 +163,19 @@ def evaluate_layer(job: Job, layer: int) -> Outcome:
     dictionary = dictionary_of(job, layer)
     variance = ExplainedVariance(tokens_of(job, layer, train).mean(axis=0, dtype=np.float64))
     variance.add(tokens_of(job, layer, held_out), dictionary.decode(codes.take(held_out)))
-    tune = np.flatnonzero(split == TUNE)
-    tune_tokens, decoded = tokens_of(job, layer, tune), dictionary.decode(codes.take(tune))
     cloud = Cloud.fit(tokens_of(job, layer, train))
-    known = {
-        **vars(cloud),
-        "tune": cloud.distance(tune_tokens),
-        "held_out": cloud.distance(tokens_of(job, layer, held_out)),
-        "explained": explained_share(tune_tokens, decoded, dictionary.mean),
-    }
+    known = dict(vars(cloud))
+    for part, rows in (("tune", np.flatnonzero(split == TUNE)), ("held_out", held_out)):
+        tokens, own = tokens_of(job, layer, rows), codes.take(rows)
+        known[f"{part}.distance"] = cloud.distance(tokens)
+        decoded = dictionary.decode(own)
+        known[f"{part}.explained"] = explained_share(tokens, decoded, dictionary.mean)
+        known[f"{part}.surprise"] = np.zeros(len(rows))
+        if layer > 1:
+            predictors = _predictors(job, layer)
+            known[f"{part}.surprise"] = surprise_of_rows(
+                predictors, inputs_of(job, layer - 1, rows), own
+            )
     write_tensors(job.folder / _usual(layer), known)
     facts = summarise_layer(
         layer,
@@ -176,6 +190,12 @@ def evaluate_layer(job: Job, layer: int) -> Outcome:
     return Outcome((_figures(layer), _usual(layer)), {"layer": facts})
 
 
+def _predictors(job: Job, layer: int) -> Predictors:
+    return predictors_of_layer(
+        read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES), layer
+    )
+
+
 def _evaluate_predictors(
     job: Job,
     layer: int,
@@ -187,9 +207,6 @@ def _evaluate_predictors(
     train = np.flatnonzero(split == TRAIN)
     left_codes = codes_of(job, layer - 1)
     left = dictionary_of(job, layer - 1)
-    predictors = predictors_of_layer(
-        read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES), layer
-    )
     cosines = dictionary.atoms @ left.atoms.T
     cosines[:, left_codes.take(train).counts() == 0] = -1
     nearest = cosines.argmax(axis=1)
@@ -197,7 +214,7 @@ def _evaluate_predictors(
     tokens = tokens_of(job, layer - 1, held_out)
     return evaluate_pair(
         layer - 1,
-        predictors,
+        _predictors(job, layer),
         inputs_of(job, layer - 1, held_out),
         codes.take(held_out),
         nearest=nearest,
@@ -246,9 +263,15 @@ def join_evaluation(job: Job, facts: list[dict[str, Any]]) -> Outcome:
     write_table(job.folder / evaluation_file("pairs"), pairs)
     known = [read_tensors(job.folder / _usual(layer)) for layer in range(1, job.n_layers + 1)]
     clouds = [Cloud(k["mean"], k["directions"], k["deviations"]) for k in known]
-    tune, held_out, explained = (
-        np.stack([k[part] for k in known]) for part in ("tune", "held_out", "explained")
+    tune, held_out = (
+        Signals(
+            *(
+                np.stack([k[f"{part}.{name}"] for k in known])
+                for name in ("distance", "explained", "surprise")
+            )
+        )
+        for part in ("tune", "held_out")
     )
-    usual = Usual.measure(clouds, tune, held_out, explained)
+    usual = Usual.measure(clouds, tune, held_out)
     write_tensors(job.folder / USUAL, usual.to_tensors())
     return Outcome((USUAL, *(evaluation_file(name) for name in ("concepts", "layers", "pairs"))))

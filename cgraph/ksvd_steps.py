@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cgraph.codes import Codes
 from cgraph.errors import DataError
-from cgraph.pursuit import dot
+from cgraph.pursuit_kernels import dot
 
 # Replacements are sought among this many of the worst tokens for each atom that is to go.
 _TOKENS_PER_REPLACEMENT = 4

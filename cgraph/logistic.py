@@ -35,7 +35,7 @@ from scipy import sparse
 from cgraph.errors import ConfigError, DataError
 from cgraph.proximal_newton import Problem, Settings, solve
 
-TOLERANCE = 0.01
+TOLERANCE = 0.003
 """Default of the worst violation, in units of μ."""
 
 MAX_ITER = 100

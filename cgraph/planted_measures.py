@@ -17,8 +17,9 @@ from cgraph.dictionary import Dictionary
 from cgraph.evaluation import evaluate_pair, summarise_layer
 from cgraph.metrics import ExplainedVariance
 from cgraph.naming import name_concepts, names_to_table
-from cgraph.novelty import Cloud, Usual, explained_share
+from cgraph.novelty import Usual
 from cgraph.predictor import Predictors, SparseInputs, calibrate
+from cgraph.signals import Cloud, Signals, explained_share, surprise_of_rows
 
 
 @dataclass(frozen=True)
@@ -59,37 +60,46 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class LayerDistances:
-    """Where the tokens of a layer lie, and how far away those of tune and held-out images."""
+class LayerSignals:
+    """Where the tokens of a layer lie, and what gives its tune and held-out images away."""
 
     cloud: Cloud
-    tune: np.ndarray
-    held_out: np.ndarray
-    explained: np.ndarray
+    tune: Signals
+    held_out: Signals
 
     @classmethod
     def measure(
-        cls, tokens: np.ndarray, codes: Codes, dictionary: Dictionary, rows: Rows
-    ) -> LayerDistances:
-        """Measure the tokens of all images."""
+        cls,
+        tokens: np.ndarray,
+        codes: Codes,
+        dictionary: Dictionary,
+        rows: Rows,
+        predictors: Predictors | None,
+        left: Codes | None,
+    ) -> LayerSignals:
+        """Measure the tokens and codes of all images; layer 1 has no predictors and no left."""
         cloud = Cloud.fit(tokens[rows.train])
-        of_tune = tokens[rows.tune]
-        decoded = dictionary.decode(codes.take(rows.tune))
-        return cls(
-            cloud,
-            cloud.distance(of_tune),
-            cloud.distance(tokens[rows.held_out]),
-            explained_share(of_tune, decoded, dictionary.mean),
-        )
+
+        def signals(part: np.ndarray) -> Signals:
+            own, surprises = codes.take(part), np.zeros(len(part))
+            if predictors is not None and left is not None:
+                inputs = SparseInputs(left.take(part), binary=True)
+                surprises = surprise_of_rows(predictors, inputs, own)
+            decoded = dictionary.decode(own)
+            explained = explained_share(tokens[part], decoded, dictionary.mean)
+            return Signals(cloud.distance(tokens[part]), explained, surprises)
+
+        return cls(cloud, signals(rows.tune), signals(rows.held_out))
 
 
-def usual_of(layers: Sequence[LayerDistances]) -> Usual:
-    """Learn from the tokens of all layers what is usual."""
-    tune, held_out, explained = (
-        np.stack([getattr(layer, name) for layer in layers])
-        for name in ("tune", "held_out", "explained")
+def usual_of(layers: Sequence[LayerSignals]) -> Usual:
+    """Learn from all layers what is usual."""
+    names = [field.name for field in dataclasses.fields(Signals)]
+    tune, held_out = (
+        Signals(*(np.stack([getattr(part, name) for part in parts]) for name in names))
+        for parts in ([layer.tune for layer in layers], [layer.held_out for layer in layers])
     )
-    return Usual.measure([layer.cloud for layer in layers], tune, held_out, explained)
+    return Usual.measure([layer.cloud for layer in layers], tune, held_out)
 
 
 def layer_facts(

@@ -23,8 +23,8 @@ from cgraph.errors import StudyError
 from cgraph.evaluation import LAYER_SCHEMA, summarise_pairs
 from cgraph.examples import choose_examples
 from cgraph.graph import ConceptGraph
-from cgraph.manifest import CONCEPTS, EDGES, MANIFEST, NAMES, Manifest, evaluation_file
-from cgraph.novelty import Usual, explained_share
+from cgraph.manifest import CONCEPTS, EDGES, MANIFEST, NAMES, Manifest, evaluation_file, slug
+from cgraph.novelty import Usual
 from cgraph.planted import (
     PlantedGraph,
     plant_codes,
@@ -35,7 +35,7 @@ from cgraph.planted import (
 )
 from cgraph.planted_config import PlantedConfig
 from cgraph.planted_measures import (
-    LayerDistances,
+    LayerSignals,
     PlantedLayer,
     Rows,
     calibrated,
@@ -48,9 +48,10 @@ from cgraph.planted_topics import attributes
 from cgraph.planted_writer import PlantedWriter, image_id
 from cgraph.predictor_tables import concept_table, edge_table
 from cgraph.progress import Progress
+from cgraph.signals import explained_share
 from cgraph.store import LOCK_NAME, folder_lock
 from cgraph.trace import Trace
-from cgraph.trace_codes import trace_codes
+from cgraph.trace_codes import surprises, trace_codes
 
 COMMAND = "cgraph planted"
 """What makes a planted study again, with its sizes, ``--out`` and its folder."""
@@ -94,6 +95,7 @@ def write_planted_study(
         If the folder's name cannot be one of a study.
     """
     folder, config = Path(folder).absolute(), config or PlantedConfig()
+    slug(folder.name)  # refused before the folder is made
     steps = _Steps(_STEPS if model else _STEPS[1:], on_progress)
     with folder_lock(folder):
         writer = PlantedWriter(folder, config, _claim(folder, config, model))
@@ -189,11 +191,10 @@ def _measure(
     """Measure everything that a build measures, layer by layer; return tables by their places."""
     known = attribute_table([attributes(shown) for shown in plant_images(config).tolist()])
     layers: list[PlantedLayer] = []
-    distances, facts, concepts, edges, measured, named = [], [], [], [], [], []
+    signals, facts, concepts, edges, measured, named = [], [], [], [], [], []
     for layer, (of_layer, dictionary) in enumerate(zip(codes, dictionaries, strict=True), start=1):
         tokens = plant_tokens(config, layer, dictionary, of_layer)
         layers.append(PlantedLayer(dictionary, of_layer, tokens[rows.held_out]))
-        distances.append(LayerDistances.measure(tokens, of_layer, dictionary, rows))
         facts.append(layer_facts(layer, tokens, of_layer, dictionary, rows))
         predictors = None
         if layer > 1:
@@ -201,6 +202,8 @@ def _measure(
             predictors = calibrated(graph.predictors[layer - 2], left.codes, of_layer, rows)
             measured.append(figures(layer, predictors, left, layers[-1], rows))
             edges.append(edge_table(predictors, layer))
+        before = codes[layer - 2] if layer > 1 else None
+        signals.append(LayerSignals.measure(tokens, of_layer, dictionary, rows, predictors, before))
         concepts.append(concept_table(layer, rows.counts(of_layer), len(rows.train), predictors))
         named.append(names(layer, of_layer, known, rows))
         advance()
@@ -212,7 +215,7 @@ def _measure(
         evaluation_file("concepts"): pa.concat_tables(measured),
     }
     pairs = summarise_pairs(tables[evaluation_file("concepts")], tables[CONCEPTS])
-    return {**tables, evaluation_file("pairs"): pairs}, layers, usual_of(distances)
+    return {**tables, evaluation_file("pairs"): pairs}, layers, usual_of(signals)
 
 
 def _trace(
@@ -230,14 +233,16 @@ def _trace(
         decoded = layer.dictionary.decode(layer.codes.take(np.array([row])))
         token = layer.tokens[[place]]
         explained.append(float(explained_share(token, decoded, layer.dictionary.mean)[0]))
-    return trace_codes(
+    trace = trace_codes(
         graph,
         [layer.codes.row(row) for layer in layers],
         image_id=image_id(row),
         study=study,
         explained=explained,
-        unusual=usual.is_unusual(np.stack([layer.tokens[place] for layer in layers])),
     )
+    tokens = np.stack([layer.tokens[place] for layer in layers])
+    unusual = usual.is_unusual(tokens, explained, surprises(trace))
+    return dataclasses.replace(trace, unusual=unusual)
 
 
 class _Steps:

@@ -11,6 +11,7 @@ from cgraph.concept import ConceptId
 from cgraph.config import Inputs
 from cgraph.graph import ConceptGraph
 from cgraph.image_inputs import checked_codes, inputs_of_left_layers, wrong_length
+from cgraph.signals import surprise
 from cgraph.trace import Absence, ActiveConcept, Trace, TraceEdge
 
 
@@ -94,6 +95,14 @@ def trace_codes(
         )
     known = None if explained is None else tuple(float(value) for value in explained)
     return Trace(tuple(layers), tuple(edges), known, image_id, study, unusual, tuple(absences))
+
+
+def surprises(trace: Trace) -> list[float]:
+    """Return the surprise of the active concepts of each layer; 0 in layer 1."""
+    return [
+        surprise(np.array([active.probability for active in layer], dtype=np.float64))
+        for layer in trace.layers
+    ]
 
 
 def _absences(

@@ -6,6 +6,7 @@ dictionaries and the graph.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,11 +20,12 @@ from cgraph.config import Inputs
 from cgraph.errors import ModelError, StudyError
 from cgraph.graph import ConceptGraph
 from cgraph.manifest import BUILD_RECORD
-from cgraph.novelty import Usual, explained_share
+from cgraph.novelty import Usual
+from cgraph.signals import explained_share
 from cgraph.store import read_json
 from cgraph.study import Study
 from cgraph.trace import Trace
-from cgraph.trace_codes import trace_codes
+from cgraph.trace_codes import surprises, trace_codes
 
 if TYPE_CHECKING:
     from cgraph.codes import Codes
@@ -127,17 +129,18 @@ def trace_tokens(
         pre_activations.append(dictionary.pre_activations(token)[0])
         decoded = dictionary.decode(code)
         explained.append(float(explained_share(token, decoded, dictionary.mean)[0]))
-    return trace_codes(
+    trace = trace_codes(
         graph,
         [code.row(0) for code in codes],
         image_id=image_id,
         study=study,
         explained=explained,
-        unusual=usual.is_unusual(tokens),
         inputs=inputs,
         input_scales=input_scales,
         pre_activations=pre_activations,
     )
+    unusual = usual.is_unusual(tokens, explained, surprises(trace))
+    return dataclasses.replace(trace, unusual=unusual)
 
 
 def model_folder(study: Study) -> Path:

@@ -35,7 +35,8 @@ from cgraph.manifest import (
     evaluation_file,
 )
 from cgraph.naming import names_to_table
-from cgraph.novelty import Cloud, Usual
+from cgraph.novelty import Usual
+from cgraph.signals import Cloud, Signals
 from cgraph.store import (
     codes_to_table,
     file_record,
@@ -120,7 +121,9 @@ def write_study(folder: Path, *, n_layers: int = 12, seed: int = 0) -> Path:
     write_table(folder / NAMES, names_to_table(1, []))
     cloud = Cloud.fit(rng.standard_normal((N_IMAGES, 4)))
     far = np.tile(np.linspace(1, 3, 50), (n_layers, 1))
-    usual = Usual.measure([cloud] * n_layers, far, far, np.full_like(far, 0.9))
+    shares = np.full_like(far, 0.9)
+    signals = Signals(far, shares, np.zeros_like(far))
+    usual = Usual.measure([cloud] * n_layers, signals, signals)
     write_tensors(folder / USUAL, usual.to_tensors())
     write_bytes(folder / EXAMPLES, to_json([]))
     write_tensors(folder / DICTIONARIES, {"layer-01.atoms": np.eye(4, dtype=np.float32)})

@@ -168,6 +168,7 @@ class TestFolder:
     def test_a_name_that_cannot_be_one_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="A study cannot be named after"):
             write_planted_study(tmp_path / "---", CONFIG)
+        assert not (tmp_path / "---").exists()
 
     @given(
         st.integers(2, 5),

@@ -188,6 +188,25 @@ def test_a_word_is_explained_where_it_stands(trace_page: Visit) -> None:
     assert box["x"] >= 0 and box["x"] + box["width"] <= window["width"]
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(420, "light"), (1200, "dark"), (1440, "light")])
+def test_no_meaning_leaves_the_window(
+    chromium: object, address: str, width: int, scheme: str
+) -> None:
+    with visit(chromium, address, width=width, scheme=scheme) as seen:
+        found = seen.page.locator(".cg-term")
+        n_looked_at = 0
+        for place in range(found.count()):
+            word = found.nth(place)
+            word.scroll_into_view_if_needed()
+            word.hover()
+            meaning = word.locator(".cg-meaning")
+            assert meaning.is_visible()
+            box = meaning.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+            n_looked_at += 1
+        assert n_looked_at >= 15
+
+
 class TestSeveralImages:
     def test_images_are_switched_on_and_off(self, trace_page: Visit) -> None:
         offered = trace_page.page.locator("button[aria-pressed]:visible").filter(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from planted_pair import PlantedPair, plant_pair
 from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +23,7 @@ from cgraph.bag_fits import BagRows, bag_rows, fit_bags
 from cgraph.bagging import draw_bags
 from cgraph.logistic import MAX_ITER, TOLERANCE
 from cgraph.proximal_newton import Settings
+from tests.benchmarks.planted_pair import PlantedPair, plant_pair
 
 N_BAGS = 20
 KEEP_SHARE = 0.8
@@ -195,10 +195,3 @@ def measure(quick: bool) -> dict[str, Any]:
             }
         )
     return {"answers_equal": bool(equal), **result, "rows": rows}
-
-
-if __name__ == "__main__":
-    import json
-    import sys
-
-    print(json.dumps(measure("--quick" in sys.argv), indent=1))

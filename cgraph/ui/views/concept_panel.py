@@ -253,7 +253,7 @@ def _note(relation: Relation, *, of_child: bool) -> str:
     if relation.contribution is None or relation.share is None:
         return "active here"
     if relation.contribution < 0:
-        return f"active, takes {words.signed(relation.contribution)}"
+        return f"active, takes away {-relation.contribution:.2f}"
     text = f"active, adds {words.signed(relation.contribution)}"
     if relation.share <= 0:
         return text
