@@ -166,6 +166,8 @@ class BuildConfig:
             dictionary = DictionaryConfig(**values.pop("dictionary", {}))
             predictor = PredictorConfig(**values.pop("predictor", {}))
             return cls(**values, dictionary=dictionary, predictor=predictor)
+        except ConfigError:
+            raise
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
                 f"The settings hold a name or value that this version does not know ({error}). "

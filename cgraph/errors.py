@@ -2,6 +2,9 @@
 
 Every error that a user can cause derives from `CgraphError`; the command line and the app show
 its message as it stands and never a traceback. Anything else is a defect of cgraph.
+
+Wrong settings and wrong numbers are also a `ValueError`, which is what scikit-learn and its users
+expect of an estimator.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ class CgraphError(Exception):
     """Base of all errors that a user can cause and mend."""
 
 
-class ConfigError(CgraphError):
+class ConfigError(CgraphError, ValueError):
     """A setting that is out of range, or two settings that contradict each other."""
 
 
@@ -27,5 +30,5 @@ class StudyError(CgraphError):
     """A study folder that is missing, incomplete, altered, locked or of another schema."""
 
 
-class DataError(CgraphError):
+class DataError(CgraphError, ValueError):
     """Numbers that no method can work with: empty, constant, not finite, or of the wrong shape."""

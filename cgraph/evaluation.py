@@ -3,8 +3,7 @@
 Everything here is measured on held-out images, except where a name says train. A concept is
 *scored* when it has enough positives to be judged and is not active nearly everywhere
 (`scored_mask`); averages are over scored concepts and come with how many there were, of how many
-alive, of how many. What could not be computed is NaN in the figures of concepts and null in the
-averages.
+alive, of how many. What could not be computed is NaN for a concept and null in the averages.
 """
 
 from __future__ import annotations
@@ -24,8 +23,10 @@ from cgraph.metrics import (
     Figures,
     auc,
     average_precision,
+    dead_atoms,
     f1_balanced,
     f1_natural,
+    nonzeros,
 )
 
 if TYPE_CHECKING:
@@ -288,9 +289,9 @@ def summarise_layer(
     return {
         "layer": layer,
         "explained_variance": _reduced(np.mean, np.array([explained_variance])),
-        "nonzeros_mean": held_out.nnz / held_out.n_samples if held_out.n_samples else None,
+        "nonzeros_mean": _reduced(np.mean, nonzeros(held_out)),
         "n_concepts": train.n_atoms,
-        "n_dead": int((counts == 0).sum()),
+        "n_dead": int(dead_atoms(train).sum()),
         "n_rare": int((counts < MIN_TRAIN_POSITIVES).sum()),
         "max_prevalence": _reduced(np.max, _shares(train)),
         "minority_sign_share": float(minority / max(1, train.nnz)),

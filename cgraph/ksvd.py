@@ -26,37 +26,40 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from cgraph import ksvd_steps as steps
 from cgraph.codes import Codes
-from cgraph.errors import ConfigError, DataError
-from cgraph.pursuit import as_matrix, check_max_nnz, omp
+from cgraph.errors import ConfigError
+from cgraph.estimators import AtomsMixin, RandomState, check_counts, checked, seed_of
+from cgraph.pursuit import omp
 
 Record = dict[str, float]
 
 
-class KSVD(TransformerMixin, BaseEstimator):
+class KSVD(AtomsMixin, BaseEstimator):
     """Dictionary learned by K-SVD; codes have at most `max_nnz` nonzeros.
 
     Inputs are prepared vectors: this class does not centre them. Without centring, one atom
     becomes the mean and is active everywhere. Equal inputs, settings and seed give equal bytes
-    on one machine, provided that the number of BLAS threads is the same.
+    on one machine, provided that the number of BLAS threads is the same. A scikit-learn estimator:
+    it has its place in pipelines and searches.
 
     Parameters
     ----------
-    n_components : int
-        Number of atoms.
+    n_components : int, optional
+        Number of atoms. None: as many as X has features.
     max_nnz : int
-        Largest number of nonzeros of a code.
+        Largest number of nonzeros of a code. One above the number of atoms or of features has no
+        effect: there are no more independent atoms than that.
     max_iter : int
         Largest number of iterations.
     n_sweeps : int
         Passes over the atoms in each iteration.
     nonnegative : bool
         Whether coefficients must not be negative.
-    tolerance : float
+    residual_tol : float
         A code is not made longer once the norm of its residual is at most this share of the norm
         of its token. 0 leaves `max_nnz` as the only limit.
     min_use : int
@@ -65,13 +68,13 @@ class KSVD(TransformerMixin, BaseEstimator):
     max_coherence : float
         Of two atoms with a larger absolute cosine (with non-negative codes: cosine) the less used
         one is replaced likewise; its tokens go over to the other.
-    stop_improvement : float
+    tol : float
         The fit ends when an iteration does not raise the explained variance by more.
     exact_update : bool
         Whether atoms are updated by a singular value decomposition instead of a power step. Slow;
         for signed codes only.
-    random_state : int
-        Seed of the choice of starting atoms.
+    random_state : int, RandomState or None
+        Seed of the choice of starting atoms. None takes another one each time.
 
     Attributes
     ----------
@@ -90,38 +93,38 @@ class KSVD(TransformerMixin, BaseEstimator):
         A sentence for people.
     n_features_in_ : int
         Number of features of X.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Their names, if X has any.
     """
 
-    components_: NDArray[np.float32]
     history_: list[Record]
     n_iter_: int
     stopped_because_: str
-    n_features_in_: int
 
     def __init__(
         self,
-        n_components: int,
+        n_components: int | None = None,
         *,
         max_nnz: int = 10,
         max_iter: int = 10,
         n_sweeps: int = 1,
         nonnegative: bool = False,
-        tolerance: float = 0.0,
+        residual_tol: float = 0.0,
         min_use: int = 4,
         max_coherence: float = 0.99,
-        stop_improvement: float = 1e-4,
+        tol: float = 1e-4,
         exact_update: bool = False,
-        random_state: int = 0,
+        random_state: RandomState = 0,
     ) -> None:
         self.n_components = n_components
         self.max_nnz = max_nnz
         self.max_iter = max_iter
         self.n_sweeps = n_sweeps
         self.nonnegative = nonnegative
-        self.tolerance = tolerance
+        self.residual_tol = residual_tol
         self.min_use = min_use
         self.max_coherence = max_coherence
-        self.stop_improvement = stop_improvement
+        self.tol = tol
         self.exact_update = exact_update
         self.random_state = random_state
 
@@ -154,13 +157,13 @@ class KSVD(TransformerMixin, BaseEstimator):
         ConfigError
             If a setting is out of range or two contradict each other.
         DataError
-            If X is not a finite matrix, has fewer usable samples than atoms, or too few features
-            for `max_nnz`.
+            If X is not a finite dense matrix, or has fewer usable samples than atoms.
         """
         self._check_settings()
-        tokens = as_matrix(X, "X")
-        check_max_nnz(self.max_nnz, self.n_components, tokens.shape[1])
-        fit = steps.start(tokens, self.n_components, self.max_nnz, self.random_state)
+        tokens = checked(self, X, reset=True)
+        n_atoms = tokens.shape[1] if self.n_components is None else self.n_components
+        max_nnz = min(self.max_nnz, n_atoms, tokens.shape[1])
+        fit = steps.start(tokens, n_atoms, max_nnz, seed_of(self.random_state))
         energy = steps.squared_error(fit)
         history: list[Record] = []
         before = energy
@@ -188,7 +191,6 @@ class KSVD(TransformerMixin, BaseEstimator):
         self.history_ = history
         self.n_iter_ = len(history)
         self.stopped_because_ = reason
-        self.n_features_in_ = tokens.shape[1]
         return self
 
     def transform(self, X: ArrayLike) -> sparse.csr_matrix:
@@ -207,41 +209,19 @@ class KSVD(TransformerMixin, BaseEstimator):
         Raises
         ------
         DataError
-            If X is not a finite matrix with as many features as in `fit`.
+            If X is not a finite dense matrix with the features of `fit`.
         """
         check_is_fitted(self, "components_")
-        tokens = as_matrix(X, "X")
-        if tokens.shape[1] != self.n_features_in_:
-            raise DataError(
-                f"X has {tokens.shape[1]} features, but the dictionary was fitted on "
-                f"{self.n_features_in_}. Give tokens of the same layer and model."
-            )
-        codes = Codes.from_padded(*self._pursue(tokens, self.components_), self.n_components)
+        tokens = checked(self, X, reset=False)
+        codes = Codes.from_padded(*self._pursue(tokens, self.components_), len(self.components_))
         return sparse.csr_matrix(codes.to_csr())
-
-    def inverse_transform(
-        self, codes: sparse.spmatrix | NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Decode: codes times atoms.
-
-        Parameters
-        ----------
-        codes : sparse matrix or ndarray of shape (n_samples, n_components)
-            As given by `transform`.
-
-        Returns
-        -------
-        float32 ndarray of shape (n_samples, n_features)
-            The prepared vectors that the codes stand for.
-        """
-        check_is_fitted(self, "components_")
-        return np.asarray(codes @ self.components_, dtype=np.float32)
 
     def _pursue(
         self, tokens: NDArray[np.float32], atoms: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        max_nnz = min(self.max_nnz, *atoms.shape)
         return omp(
-            tokens, atoms, self.max_nnz, nonnegative=self.nonnegative, tolerance=self.tolerance
+            tokens, atoms, max_nnz, nonnegative=self.nonnegative, tolerance=self.residual_tol
         )
 
     def _iterate(self, fit: steps.Fit, before: float) -> tuple[float, float, int]:
@@ -277,26 +257,26 @@ class KSVD(TransformerMixin, BaseEstimator):
         """Say why the fit ends after this iteration; empty if it goes on."""
         if unexplained <= steps.EXACT:
             return f"The codes explain the tokens exactly after {iteration} iterations."
-        if iteration > 1 and gain <= self.stop_improvement:
+        if iteration > 1 and gain <= self.tol:
             return (
                 f"Iteration {iteration} raised the explained variance by {max(gain, 0):.2g}, not "
-                f"more than stop_improvement, {self.stop_improvement:g}."
+                f"more than tol, {self.tol:g}."
             )
         if iteration == self.max_iter:
             return f"All {self.max_iter} iterations were made."
         return ""
 
     def _check_settings(self) -> None:
-        for name in ("n_components", "max_nnz", "max_iter", "n_sweeps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("min_use", "stop_improvement"):
+        check_counts(self, "max_nnz", "max_iter", "n_sweeps")
+        if self.n_components is not None:
+            check_counts(self, "n_components")
+        for name in ("min_use", "tol"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
-        if not 0 <= self.tolerance < 1:
+        if not 0 <= self.residual_tol < 1:
             raise ConfigError(
-                f"tolerance is {self.tolerance}; it must be at least 0 and below 1, a share of "
-                "the norm of a token."
+                f"residual_tol is {self.residual_tol}; it must be at least 0 and below 1, a share "
+                "of the norm of a token."
             )
         if not 0 < self.max_coherence <= 1:
             raise ConfigError(

@@ -234,6 +234,47 @@ def matthews(labels: Labels, others: Labels) -> Figures:
     return np.divide(covariance, np.sqrt(spread), out=found, where=spread > 0)
 
 
+def nonzeros(labels: Labels) -> NDArray[np.int64]:
+    """Count the active concepts of each sample: the ℓ0 of its code.
+
+    Parameters
+    ----------
+    labels : ndarray of bool, sparse array or Codes, shape (n_samples, n_concepts)
+
+    Returns
+    -------
+    ndarray of int64, shape (n_samples,)
+        From 0 to n_concepts. Few means easy to read, not right: an empty code is the sparsest.
+
+    Raises
+    ------
+    DataError
+        If dense labels are not Boolean.
+    """
+    return np.diff(_sparse_labels(labels).indptr).astype(np.int64)
+
+
+def dead_atoms(labels: Labels) -> NDArray[np.bool_]:
+    """Return which concepts are active in no sample: capacity that is not used.
+
+    Parameters
+    ----------
+    labels : ndarray of bool, sparse array or Codes, shape (n_samples, n_concepts)
+        Of enough samples: a rare concept looks dead among a few.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_concepts,)
+
+    Raises
+    ------
+    DataError
+        If dense labels are not Boolean.
+    """
+    rows = _sparse_labels(labels)
+    return np.bincount(rows.indices, minlength=rows.shape[1]) == 0
+
+
 class ExplainedVariance:
     """Share of the tokens' variance that their codes explain, in one pass over parts.
 

@@ -30,11 +30,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from cgraph.dictionary import topk_codes
 from cgraph.errors import ConfigError, DataError
+from cgraph.estimators import AtomsMixin, RandomState, check_counts, checked, seed_of
 
 if TYPE_CHECKING:
     import torch
@@ -55,19 +56,20 @@ _DEAD_AFTER = 100
 _WARMUP_STEPS = 50
 
 
-class TopKSAE(TransformerMixin, BaseEstimator):
+class TopKSAE(AtomsMixin, BaseEstimator):
     """Sparse autoencoder with at most `max_nnz` non-negative coefficients a sample.
 
     Inputs are prepared vectors: centred, and whitened if so wished. The training runs on one
     processor in torch; encoding needs NumPy alone. Equal inputs, settings and seed give equal
-    bytes on one machine, provided that the number of torch threads is the same.
+    bytes on one machine, provided that the number of torch threads is the same. A scikit-learn
+    estimator: it has its place in pipelines and searches.
 
     Parameters
     ----------
-    n_components : int
-        Number of atoms.
+    n_components : int, optional
+        Number of atoms. None: as many as X has features.
     max_nnz : int
-        Largest number of active atoms of one sample.
+        Largest number of active atoms of one sample. One above the number of atoms has no effect.
     max_steps : int
         Number of gradient steps (Adam). The learning rate is constant over the first half and
         falls linearly over the second.
@@ -87,8 +89,8 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         0 turns the selection bias off.
     record_every : int
         Steps between two entries of `history_`.
-    random_state : int
-        Seed of the starting atoms and of the batches.
+    random_state : int, RandomState or None
+        Seed of the starting atoms and of the batches. None takes another one each time.
 
     Attributes
     ----------
@@ -111,11 +113,13 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         A sentence for people.
     n_features_in_ : int
         Number of features of X.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Their names, if X has any.
     """
 
     def __init__(
         self,
-        n_components: int,
+        n_components: int | None = None,
         *,
         max_nnz: int = 10,
         max_steps: int = 2000,
@@ -125,7 +129,7 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         input_noise: float = 1.0,
         usage_target: float = 0.5,
         record_every: int = 100,
-        random_state: int = 0,
+        random_state: RandomState = 0,
     ) -> None:
         self.n_components = n_components
         self.max_nnz = max_nnz
@@ -167,40 +171,40 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         Raises
         ------
         ConfigError
-            If a setting is out of range or two contradict each other.
+            If a setting is out of range.
         DataError
-            If X or X_tune is not a finite matrix, has fewer usable samples than atoms, or the
-            two differ in their number of features.
+            If X or X_tune is not a finite dense matrix, X has fewer usable samples than atoms, or
+            the two differ in their features.
         """
         self._check_settings()
-        X = _as_matrix(X, "X")
-        if len(X) < self.n_components:
+        tokens: NDArray[np.float32] = checked(self, X, reset=True)
+        n_atoms = tokens.shape[1] if self.n_components is None else self.n_components
+        if len(tokens) < n_atoms:
             raise DataError(
-                f"X has {len(X)} samples for {self.n_components} atoms; an autoencoder needs at "
+                f"X has {len(tokens)} samples for {n_atoms} atoms; an autoencoder needs at "
                 f"least one sample per atom. Give more samples or ask for fewer atoms."
             )
+        tune: NDArray[np.float32] | None = None
         if X_tune is not None:
-            X_tune = _as_matrix(X_tune, "X_tune")
-            if X_tune.shape[1] != X.shape[1]:
-                raise DataError(
-                    f"X_tune has {X_tune.shape[1]} features but X has {X.shape[1]}; prepare both "
-                    f"in the same way."
-                )
-        usable = np.flatnonzero((X != 0).any(axis=1))
-        if len(usable) < self.n_components:
+            try:
+                tune = checked(self, X_tune, reset=False)
+            except DataError as error:
+                raise DataError(f"X_tune was refused: {error}") from None
+        usable = np.flatnonzero((tokens != 0).any(axis=1))
+        if len(usable) < n_atoms:
             raise DataError(
-                f"Only {len(usable)} of {len(X)} samples of X differ from the mean, for "
-                f"{self.n_components} atoms. Ask for fewer atoms, or check how X was made."
+                f"Only {len(usable)} of {len(tokens)} samples of X differ from the mean, for "
+                f"{n_atoms} atoms. Ask for fewer atoms, or check how X was made."
             )
         # Scaled to mean squared norm 1, the same settings serve every layer.
-        scale = float(np.sqrt(np.mean(np.square(X, dtype=np.float64)) * X.shape[1]))
-        weights, self.history_ = _train(self, X, usable, scale, X_tune, on_step)
+        energy = np.mean(np.square(tokens, dtype=np.float64)) * tokens.shape[1]
+        scale = float(np.sqrt(energy))
+        weights, self.history_ = _train(self, n_atoms, tokens, usable, scale, tune, on_step)
         self.components_ = weights.atoms.numpy()
         self.encoder_weight_ = weights.encoder.numpy()
         self.encoder_bias_ = weights.bias.numpy() * np.float32(scale)
         self.selection_bias_ = weights.selection.numpy() * np.float32(scale)
         self.n_steps_ = self.max_steps
-        self.n_features_in_ = X.shape[1]
         self.stopped_because_ = f"All {self.max_steps} steps were made."
         return self
 
@@ -220,39 +224,28 @@ class TopKSAE(TransformerMixin, BaseEstimator):
         Raises
         ------
         DataError
-            If X is not a finite matrix with as many features as in `fit`.
+            If X is not a finite dense matrix with the features of `fit`.
         """
         check_is_fitted(self)
-        X = _as_matrix(X, "X")
-        if X.shape[1] != self.n_features_in_:
-            raise DataError(
-                f"X has {X.shape[1]} features, but the autoencoder was fitted on "
-                f"{self.n_features_in_}. Give tokens of the same layer and model."
-            )
+        tokens: NDArray[np.float32] = checked(self, X, reset=False)
         blocks = [
-            self._encode(X[start : start + _ROWS_AT_ONCE])
-            for start in range(0, len(X), _ROWS_AT_ONCE)
+            self._encode(tokens[start : start + _ROWS_AT_ONCE])
+            for start in range(0, len(tokens), _ROWS_AT_ONCE)
         ]
         return sp.vstack(blocks, format="csr")
 
     def _encode(self, X: NDArray[np.float32]) -> sp.csr_matrix:
         pre = X @ self.encoder_weight_.T + self.encoder_bias_
-        indices, coefficients = topk_codes(pre, self.selection_bias_, self.max_nnz)
+        max_nnz = min(self.max_nnz, pre.shape[1])
+        indices, coefficients = topk_codes(pre, self.selection_bias_, max_nnz)
         active = indices >= 0
         indptr = np.concatenate([[0], np.cumsum(active.sum(axis=1))]).astype(np.int32)
-        return sp.csr_matrix(
-            (coefficients[active], indices[active], indptr), shape=(len(X), self.n_components)
-        )
+        return sp.csr_matrix((coefficients[active], indices[active], indptr), shape=pre.shape)
 
     def _check_settings(self) -> None:
-        for name in ("n_components", "max_nnz", "max_steps", "batch_size", "record_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.max_nnz > self.n_components:
-            raise ConfigError(
-                f"max_nnz is {self.max_nnz}, more than the {self.n_components} atoms there are. "
-                f"Lower max_nnz or raise n_components."
-            )
+        check_counts(self, "max_nnz", "max_steps", "batch_size", "record_every")
+        if self.n_components is not None:
+            check_counts(self, "n_components")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         if not 0 <= self.usage_target < 1:
@@ -272,22 +265,6 @@ class _Weights(NamedTuple):
     atoms: torch.Tensor
     bias: torch.Tensor
     selection: torch.Tensor
-
-
-def _as_matrix(X: ArrayLike, name: str) -> NDArray[np.float32]:
-    """Check that X is a finite matrix and give it as contiguous float32."""
-    matrix = np.ascontiguousarray(X, dtype=np.float32)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise DataError(
-            f"{name} has the shape {matrix.shape}; it must be a matrix with one sample a row."
-        )
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-    if bad.size:
-        raise DataError(
-            f"{name} has values that are not finite in {bad.size} of {len(matrix)} samples, the "
-            f"first in row {bad[0]}. Leave these samples out, or compute their tokens again."
-        )
-    return matrix
 
 
 def _select(
@@ -318,6 +295,7 @@ def _learning_rate_factor(step: int, max_steps: int) -> float:
 
 def _train(
     settings: TopKSAE,
+    n_components: int,
     X: NDArray[np.float32],
     usable: NDArray[np.intp],
     scale: float,
@@ -327,8 +305,8 @@ def _train(
     """Run the gradient steps on X / scale; `usable` are the rows that can start an atom."""
     import torch
 
-    n_components, max_nnz = settings.n_components, settings.max_nnz
-    generator = torch.Generator().manual_seed(settings.random_state)
+    max_nnz = min(settings.max_nnz, n_components)
+    generator = torch.Generator().manual_seed(seed_of(settings.random_state))
     data = torch.from_numpy(X / np.float32(scale))
     tune = None if X_tune is None else torch.from_numpy(X_tune / np.float32(scale))
 

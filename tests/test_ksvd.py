@@ -81,7 +81,7 @@ def test_atoms_equal_those_of_a_slow_clear_version(exact):
         max_iter=3,
         min_use=0,
         max_coherence=1,
-        stop_improvement=0,
+        tol=0,
         exact_update=exact,
         random_state=4,
     ).fit(X)
@@ -100,7 +100,7 @@ def test_planted_atoms_are_recovered(nonnegative, decibels, explained):
     for seed in range(4):
         X, atoms = _planted(nonnegative=nonnegative, decibels=decibels, seed=seed)
         model = KSVD(50, max_nnz=3, max_iter=60, n_sweeps=2, nonnegative=nonnegative)
-        model.set_params(stop_improvement=1e-6, random_state=seed).fit(X)
+        model.set_params(tol=1e-6, random_state=seed).fit(X)
         shares.append(_share_recovered(model.components_, atoms, nonnegative))
         assert _explained(model, X) > explained
     assert np.mean(shares) > 0.85
@@ -111,7 +111,7 @@ def test_planted_atoms_are_recovered(nonnegative, decibels, explained):
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_error_never_rises_even_where_a_pursuit_finds_worse_codes(nonnegative):
     X, _ = _planted(400, nonnegative=nonnegative, seed=2)
-    model = KSVD(50, max_nnz=3, max_iter=40, nonnegative=nonnegative, stop_improvement=0).fit(X)
+    model = KSVD(50, max_nnz=3, max_iter=40, nonnegative=nonnegative, tol=0).fit(X)
     explained = np.array([record["explained_variance"] for record in model.history_])
     coded = np.array([record["explained_variance_coded"] for record in model.history_])
     kept = np.array([record["kept"] for record in model.history_])
@@ -213,7 +213,7 @@ def test_unused_atoms_are_replaced_by_the_worst_tokens_but_not_twice_by_the_same
 def test_starting_atoms_that_repeat_are_replaced():
     X, _ = _planted(600, seed=1)
     X[200:] = X[0]  # two of three starting atoms are this token
-    model = KSVD(30, max_nnz=3, max_iter=15, stop_improvement=0).fit(X)
+    model = KSVD(30, max_nnz=3, max_iter=15, tol=0).fit(X)
     start = np.abs(ksvd_steps.start(X, 30, 3, seed=0).atoms @ X[0] / np.linalg.norm(X[0]))
     end = np.abs(model.components_ @ X[0] / np.linalg.norm(X[0]))
     assert (start > 0.99).sum() > 10
@@ -245,7 +245,7 @@ def test_same_seed_gives_the_same_bytes():
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_transform_is_the_pursuit_as_sparse_rows(nonnegative):
     X, _ = _planted(300)
-    model = KSVD(20, max_nnz=3, nonnegative=nonnegative, tolerance=0.2).fit(X)
+    model = KSVD(20, max_nnz=3, nonnegative=nonnegative, residual_tol=0.2).fit(X)
     codes = model.transform(X)
     indices, coefficients = omp(X, model.components_, 3, nonnegative=nonnegative, tolerance=0.2)
     assert isinstance(codes, sp.csr_matrix)
@@ -266,7 +266,7 @@ def test_transform_is_the_pursuit_as_sparse_rows(nonnegative):
 def test_attributes_and_progress():
     X, _ = _planted(300)
     seen = []
-    model = KSVD(20, max_nnz=3, max_iter=4, stop_improvement=0)
+    model = KSVD(20, max_nnz=3, max_iter=4, tol=0)
     assert model.fit(X, on_iteration=lambda *progress: seen.append(progress)) is model
     assert seen == [
         (i + 1, 4, record["explained_variance"]) for i, record in enumerate(model.history_)
@@ -281,15 +281,15 @@ def test_attributes_and_progress():
 
 def test_fit_says_that_it_no_longer_improves():
     X, _ = _planted(300)
-    model = KSVD(20, max_nnz=3, max_iter=50, stop_improvement=0.01).fit(X)
+    model = KSVD(20, max_nnz=3, max_iter=50, tol=0.01).fit(X)
     assert model.n_iter_ < 50
     assert model.stopped_because_.startswith(f"Iteration {model.n_iter_} raised the explained")
-    assert model.stopped_because_.endswith("not more than stop_improvement, 0.01.")
+    assert model.stopped_because_.endswith("not more than tol, 0.01.")
 
 
 def test_fit_stops_where_nothing_is_left_to_explain():
     X = np.repeat(np.eye(5), 4, axis=0) * np.arange(1, 21)[:, None]
-    model = KSVD(5, max_nnz=1, max_iter=20, stop_improvement=0, min_use=1).fit(X)
+    model = KSVD(5, max_nnz=1, max_iter=20, tol=0, min_use=1).fit(X)
     np.testing.assert_allclose(np.sort(model.components_.argmax(axis=1)), np.arange(5))
     assert model.history_[-1]["explained_variance"] == pytest.approx(1, abs=1e-9)
     assert model.stopped_because_ == (
@@ -305,8 +305,8 @@ def test_fit_stops_where_nothing_is_left_to_explain():
         ({"max_iter": 0}, "max_iter is 0; it must be at least 1"),
         ({"n_sweeps": 0}, "n_sweeps is 0; it must be at least 1"),
         ({"min_use": -1}, "min_use is -1; it must not be negative"),
-        ({"stop_improvement": -0.1}, "stop_improvement is -0.1; it must not be negative"),
-        ({"tolerance": 1.0}, "tolerance is 1.0; it must be at least 0 and below 1"),
+        ({"tol": -0.1}, "tol is -0.1; it must not be negative"),
+        ({"residual_tol": 1.0}, "residual_tol is 1.0; it must be at least 0 and below 1"),
         ({"max_coherence": 0}, "max_coherence is 0; it must be above 0 and at most 1"),
         ({"exact_update": True, "nonnegative": True}, "exact_update and nonnegative are both set"),
     ],
@@ -321,9 +321,10 @@ def test_wrong_settings_are_refused_in_a_sentence(setting, message):
     [
         (np.eye(8)[:3], "X has 3 samples for 4 atoms; K-SVD starts from one sample per atom"),
         (np.diag([1, 1, 1, 0, 0]), "Only 3 of 5 samples of X differ from the mean, for 4 atoms"),
-        (np.full((9, 3), np.nan), "X has values that are not finite in 9 of 9 rows"),
-        (np.ones(9), r"X has the shape \(9,\)"),
-        (np.ones((9, 1)), "max_nnz is 2, but with 4 atoms of 1 features it must lie between 1"),
+        (np.full((9, 3), np.nan), r"not finite \(NaN or infinite\) in 9 of 9 samples, the first"),
+        (np.full((9, 3), 1e300), r"not finite \(NaN or infinite\) in 9 of 9 samples, the first"),
+        (np.ones(9), "Expected 2D array, got 1D array instead"),
+        (sp.csr_array(np.eye(8)), "Sparse data was passed"),
     ],
 )
 def test_wrong_data_is_refused_in_a_sentence(X, message):
@@ -333,5 +334,15 @@ def test_wrong_data_is_refused_in_a_sentence(X, message):
 
 def test_tokens_of_another_width_are_refused():
     model = KSVD(4, max_nnz=2).fit(np.eye(8))
-    with pytest.raises(DataError, match="X has 7 features, but the dictionary was fitted on 8"):
+    with pytest.raises(DataError, match=r"X has 7 features, but KSVD is expecting 8.*same way"):
         model.transform(np.eye(7))
+
+
+def test_more_nonzeros_than_there_can_be_are_as_many_as_possible():
+    X, _ = _planted(100)
+    for shape, n_components in ((X.shape, 4), ((100, 3), 6)):
+        possible = KSVD(n_components, max_nnz=min(n_components, shape[1])).fit(X[:, : shape[1]])
+        model = KSVD(n_components, max_nnz=50).fit(X[:, : shape[1]])
+        np.testing.assert_array_equal(model.components_, possible.components_)
+        codes, same = (m.transform(X[:, : shape[1]]) for m in (model, possible))
+        np.testing.assert_array_equal(codes.toarray(), same.toarray())

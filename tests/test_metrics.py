@@ -6,17 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from metric_cases import EXACT, column, predictions, to_codes
 from scipy import sparse
 from sklearn.metrics import (
     average_precision_score,
     f1_score,
     matthews_corrcoef,
+    r2_score,
+    recall_score,
     roc_auc_score,
-    roc_curve,
 )
+from sklearn.utils.sparsefuncs import count_nonzero
 
 from cgraph import metrics
-from cgraph.codes import Codes
 from cgraph.errors import DataError
 from cgraph.metrics import (
     F1_ALL_POSITIVE,
@@ -24,36 +26,13 @@ from cgraph.metrics import (
     auc,
     average_precision,
     confusion_rates,
+    dead_atoms,
     f1_balanced,
     f1_natural,
     matthews,
+    nonzeros,
 )
-from cgraph.roc import roc_on_grid, virtual_roc, virtual_roc_area, virtual_roc_exponent
-
-EXACT = {"rtol": 0, "atol": 1e-12}
-
-
-def column(*values, dtype=np.float32):
-    return np.array(values, dtype=dtype)[:, None]
-
-
-def to_codes(labels):
-    rows = sparse.csr_array(labels)
-    coefficients = np.full(rows.nnz, -0.5, dtype=np.float32)
-    return Codes(
-        rows.indptr.astype(np.int64), rows.indices.astype(np.int32), coefficients, labels.shape[1]
-    )
-
-
-@st.composite
-def predictions(draw):
-    """Scores with many ties, and labels in which a class is often missing."""
-    shape = (draw(st.integers(1, 30)), draw(st.integers(1, 4)))
-    values = st.integers(-3, 3) | st.floats(-2, 2, width=32)
-    return (
-        draw(hnp.arrays(np.float32, shape, elements=values)),
-        draw(hnp.arrays(bool, shape)),
-    )
+from cgraph.roc import roc_on_grid
 
 
 def area_by_pairs(scores, labels):
@@ -122,25 +101,16 @@ def test_f1_agrees_with_scikit_learn(case, threshold):
 
 
 @settings(deadline=None)
-@given(predictions())
-def test_roc_lies_on_the_curve_of_scikit_learn(case):
+@given(predictions(), st.sampled_from([-1.0, 0.0, 0.5]))
+def test_rates_are_the_recalls_of_scikit_learn(case, threshold):
     scores, labels = case
-    for i in range(scores.shape[1]):
-        truth = labels[:, i]
-        if truth.all() or not truth.any():
-            assert np.isnan(roc_on_grid(scores, labels, [0.5])[i]).all()
-            continue
-        fpr, tpr, _ = roc_curve(truth, scores[:, i], drop_intermediate=False)
-        grid = np.sort(np.concatenate([fpr, (fpr[1:] + fpr[:-1]) / 2, [0.3]]))
-        expected = []
-        for x in grid:
-            on_level = np.flatnonzero(fpr <= x)[-1]
-            if fpr[on_level] == x:
-                expected.append(tpr[on_level])
-            else:
-                rise = (tpr[on_level + 1] - tpr[on_level]) / (fpr[on_level + 1] - fpr[on_level])
-                expected.append(tpr[on_level] + rise * (x - fpr[on_level]))
-        np.testing.assert_allclose(roc_on_grid(scores, labels, grid)[i], expected, **EXACT)
+    tpr, fpr = confusion_rates(scores, labels, threshold)
+    for i, (called, truth) in enumerate(zip((scores >= threshold).T, labels.T, strict=True)):
+        expected = [
+            recall_score(truth, called, zero_division=np.nan),
+            1 - recall_score(~truth, ~called, zero_division=np.nan),
+        ]
+        np.testing.assert_allclose([tpr[i], fpr[i]], expected, **EXACT)
 
 
 @settings(deadline=None)
@@ -155,6 +125,33 @@ def test_labels_may_be_sparse_or_codes(case):
     for other in others:
         expected = f1_natural(called, labels)
         np.testing.assert_array_equal(f1_natural(to_codes(called), other), expected)
+
+
+def test_hand_counted_codes():
+    labels = np.array([[1, 0, 0, 1], [0, 0, 0, 0], [1, 0, 1, 1]], dtype=bool)
+    for given_labels in (labels, sparse.csr_array(labels), to_codes(labels)):
+        np.testing.assert_array_equal(nonzeros(given_labels), [2, 0, 3])
+        np.testing.assert_array_equal(dead_atoms(given_labels), [False, True, False, False])
+    for figure in (nonzeros, dead_atoms):
+        with pytest.raises(DataError, match="Compare codes with 0"):
+            figure(labels.astype(np.float32))
+
+
+@given(
+    hnp.arrays(
+        np.int8, st.tuples(st.integers(0, 20), st.integers(0, 6)), elements=st.integers(-1, 1)
+    )
+)
+@settings(deadline=None)
+def test_counts_of_codes_are_those_of_scikit_learn(coefficients):
+    with_stored_zeros = sparse.csr_array(coefficients)
+    if with_stored_zeros.nnz:
+        with_stored_zeros.data[0] = coefficients[coefficients != 0][0] = 0
+        coefficients = with_stored_zeros.toarray()
+    expected = sparse.csr_array(coefficients)
+    for labels in (coefficients != 0, with_stored_zeros, to_codes(coefficients != 0)):
+        np.testing.assert_array_equal(nonzeros(labels), count_nonzero(expected, axis=1))
+        np.testing.assert_array_equal(dead_atoms(labels), count_nonzero(expected, axis=0) == 0)
 
 
 def test_stored_zeros_are_no_labels():
@@ -183,6 +180,8 @@ def test_no_images_and_no_concepts():
         for figure in (auc, average_precision, f1_balanced):
             np.testing.assert_array_equal(figure(scores, labels), np.full(shape[1], np.nan))
         assert f1_natural(labels, labels).shape == shape[1:]
+        np.testing.assert_array_equal(nonzeros(labels), np.zeros(shape[0]))
+        np.testing.assert_array_equal(dead_atoms(labels), np.ones(shape[1], dtype=bool))
 
 
 def test_blocks_and_memory_order_do_not_matter(monkeypatch):
@@ -257,6 +256,20 @@ def test_explained_variance_does_not_depend_on_the_parts(seed, cuts):
     assert explained.value == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_explained_variance_is_the_r2_of_scikit_learn(seed, n_samples, offset):
+    rng = np.random.default_rng(seed)
+    tokens = rng.normal(offset, 1, size=(n_samples, 4)) * [1, 10, 0.1, 3]
+    reconstruction = tokens + rng.normal(0, rng.random(), size=tokens.shape)
+    explained = ExplainedVariance(tokens.mean(axis=0))
+    for part in np.array_split(np.arange(n_samples), 3):
+        explained.add(tokens[part], reconstruction[part])
+    # All features together, each weighted by its variance: what the sums over tokens give.
+    expected = r2_score(tokens, reconstruction, multioutput="variance_weighted")
+    assert explained.value == pytest.approx(expected, abs=1e-12)
+
+
 def test_explained_variance_is_no_mean_over_parts():
     explained = ExplainedVariance(np.zeros(1))
     explained.add(column(2), column(2))  # part: 1
@@ -287,60 +300,25 @@ def test_explained_variance_refuses_impossible_values():
         _ = explained.value
 
 
-def test_virtual_roc_of_the_paper():
-    assert virtual_roc_exponent(0.914) == pytest.approx(0.492, abs=5e-4)
-    # Straight from the formula at k = 1/2 and x = 1/4: 1 − ((1/2) / (3/2))².
-    assert virtual_roc(0.25, 0.5) == pytest.approx(8 / 9, abs=1e-15)
-    assert virtual_roc_area(1) == pytest.approx(2 - 2 * np.log(2), abs=1e-14)
-
-
-@pytest.mark.parametrize("exponent", [0.2, 0.492, 1.0, 3.0])
-def test_virtual_roc_is_a_curve_of_its_area(exponent):
-    # Points crowd at both ends, since the curve can be upright there.
-    near_zero = np.linspace(0, 1, 20_001) ** 8 / 2
-    x = np.concatenate([near_zero, 1 - near_zero[-2::-1]])
-    curve = virtual_roc(x, exponent)
-    assert (curve[0], curve[-1]) == (0, 1)
-    assert (np.diff(curve) >= 0).all()
-    area = np.trapezoid(curve, x)
-    assert area == pytest.approx(virtual_roc_area(exponent), abs=1e-6)
-    assert virtual_roc_exponent(virtual_roc_area(exponent)) == pytest.approx(exponent, rel=1e-6)
-
-
-@settings(deadline=None)
-@given(st.floats(0.05, 0.9999))
-def test_virtual_roc_is_solved_for_any_area(area):
-    assert virtual_roc_area(virtual_roc_exponent(area)) == pytest.approx(area, abs=1e-9)
-
-
-@pytest.mark.parametrize("area", [0.0, 1.0, 1.2, -0.1, np.nan])
-def test_virtual_roc_refuses_impossible_areas(area):
-    with pytest.raises(DataError, match="above 0 and below 1"):
-        virtual_roc_exponent(area)
-
-
-def test_rates_and_exponents_out_of_range_are_refused():
-    labels = column(1, 0, dtype=bool)
-    for bad in (-0.1, 1.1, np.nan):
-        with pytest.raises(DataError, match="outside 0 to 1"):
-            virtual_roc([0, bad], 0.5)
-        with pytest.raises(DataError, match="outside 0 to 1"):
-            roc_on_grid(column(1, 0), labels, [bad])
-    for bad in (0, -1, np.nan, np.inf):
-        with pytest.raises(DataError, match="above 0"):
-            virtual_roc_area(bad)
-
-
-def measured(n_samples, n_concepts):
-    """Seconds and extra bytes of all figures of one pair."""
+def one_pair(n_samples, n_concepts):
+    """Scores with some ties, and rare labels."""
     rng = np.random.default_rng(0)
-    scores = rng.standard_normal((n_samples, n_concepts), dtype=np.float32)
-    labels = sparse.random_array(scores.shape, density=0.01, format="csr", rng=rng)
+    scores = rng.standard_normal((n_samples, n_concepts), dtype=np.float32).round(3)
+    return scores, sparse.random_array(scores.shape, density=0.01, format="csr", rng=rng)
+
+
+def measured(scores, labels):
+    """Seconds and extra bytes of all figures of one pair."""
+    grid = np.linspace(0, 1, 32)
     tracemalloc.start()
     try:
         started = time.perf_counter()
         for figure in (auc, average_precision, f1_balanced):
             assert np.isfinite(figure(scores, labels)).mean() > 0.9
+        assert np.isfinite(roc_on_grid(scores, labels, grid)).mean() > 0.9
+        f1_natural(labels, labels)
+        nonzeros(labels)
+        dead_atoms(labels)
         return time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -348,18 +326,27 @@ def measured(n_samples, n_concepts):
 
 def test_memory_stays_below_that_of_dense_copies(monkeypatch):
     monkeypatch.setattr(metrics, "_SCORES_AT_ONCE", 1 << 16)
-    seconds, extra = measured(2000, 1024)
+    seconds, extra = measured(*one_pair(2000, 1024))
     # A float64 copy of the scores or dense labels alone would take 16 MB.
     assert extra < 4e6
     assert seconds < 5
 
 
 @pytest.mark.slow
-def test_paper_size_takes_seconds():
-    seconds, extra = measured(20_000, 3072)
+def test_paper_size_takes_seconds_and_agrees_with_scikit_learn():
+    scores, labels = one_pair(20_000, 3072)
+    seconds, extra = measured(scores, labels)
     assert seconds < 20
     # The scores themselves are 246 MB.
     assert extra < 150e6
+    some = np.arange(0, 3072, 151)
+    columns = scores[:, some], labels[:, some].toarray() != 0
+    expected = [
+        [f(y, s) for s, y in zip(columns[0].T, columns[1].T, strict=True)]
+        for f in (roc_auc_score, average_precision_score)
+    ]
+    np.testing.assert_allclose(auc(scores, labels)[some], expected[0], **EXACT)
+    np.testing.assert_allclose(average_precision(scores, labels)[some], expected[1], **EXACT)
 
 
 @given(st.integers(0, 10**6))

@@ -197,6 +197,23 @@ class TestContract:
         beside = _sae(max_steps=50).fit(X[:3000], X_tune=X[3000:])
         np.testing.assert_array_equal(alone.components_, beside.components_)
 
+    def test_more_active_atoms_than_there_are_are_all_of_them(self, clean):
+        X = clean[0][:200]
+        possible, more = (TopKSAE(3, max_nnz=n, max_steps=20).fit(X) for n in (3, 50))
+        np.testing.assert_array_equal(more.components_, possible.components_)
+        np.testing.assert_array_equal(more.transform(X).toarray(), possible.transform(X).toarray())
+
+    def test_decoding_is_linear(self, clean):
+        X, _, _, sae = clean
+        codes = sae.transform(X[:50])
+        expected = codes.toarray() @ sae.components_
+        for given_codes in (codes, codes.toarray()):
+            decoded = sae.inverse_transform(given_codes)
+            assert decoded.dtype == np.float32
+            np.testing.assert_allclose(decoded, expected, atol=1e-5)
+        with pytest.raises(DataError, match=r"shape \(50, 3\).*each of the 48 atoms"):
+            sae.inverse_transform(codes[:, :3])
+
     def test_history_and_progress(self, clean):
         X = clean[0]
         seen = []
@@ -234,8 +251,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("settings_", "message"),
         [
-            ({"n_components": 5, "max_nnz": 6}, "max_nnz is 6, more than the 5 atoms"),
             ({"n_components": 0}, "n_components is 0; it must be at least 1"),
+            ({"n_components": 2.5}, "n_components is 2.5; it must be a whole number"),
+            ({"n_components": 2, "max_nnz": "ten"}, "max_nnz is 'ten'; it must be a whole number"),
+            ({"n_components": 2, "random_state": -1}, "random_state is -1; it must be a whole"),
             ({"n_components": 5, "max_nnz": 2, "batch_size": 0}, "batch_size is 0"),
             ({"n_components": 5, "max_nnz": 2, "learning_rate": 0.0}, "learning_rate is 0.0"),
             ({"n_components": 5, "max_nnz": 2, "usage_target": 1.0}, "usage_target is 1.0"),
@@ -259,17 +278,17 @@ class TestRefusals:
         X = clean[0][:100].copy()
         X[7, 3] = np.nan
         X[9, 0] = np.inf
-        with pytest.raises(DataError, match=r"not finite in 2 of 100 samples, the first in row 7"):
+        with pytest.raises(DataError, match=r"in 2 of 100 samples, the first in row 7"):
             _sae().fit(X)
-        with pytest.raises(DataError, match="X_tune has values that are not finite"):
+        with pytest.raises(DataError, match="X_tune was refused: X has values that are not finite"):
             _sae().fit(clean[0], X_tune=X)
         with pytest.raises(DataError, match="not finite"):
             clean[3].transform(X)
 
     def test_shapes(self, clean):
-        with pytest.raises(DataError, match=r"shape \(3,\)"):
+        with pytest.raises(DataError, match="Expected 2D array, got 1D array"):
             _sae().fit(np.ones(3))
-        with pytest.raises(DataError, match="X_tune has 3 features but X has 40"):
+        with pytest.raises(DataError, match="X_tune was refused: X has 3 features, but TopKSAE is"):
             _sae().fit(clean[0], X_tune=np.ones((5, 3)))
-        with pytest.raises(DataError, match=r"X has 3 features.*fitted on 40"):
+        with pytest.raises(DataError, match=r"X has 3 features.*expecting 40.*the same way"):
             clean[3].transform(np.ones((5, 3)))
