@@ -11,8 +11,9 @@ a large set cheap:
    before anything is fitted. This is exact.
 3. What remains of the rows is packed for the solver (`cgraph.proximal_newton`): rows that have
    become equal, because they have no feature left or the same single one, become one row with the
-   sum of their weights.
-4. A bag starts from the solution of the one before where that is a good start.
+   sum of their weights, and the shortest rows come first.
+4. A bag starts from the mean solution of the bags before, over the features that most of them kept,
+   where that is a good start.
 
 The kernels release the interpreter lock and keep no state, so threads may call them side by side.
 """
@@ -34,8 +35,8 @@ class BagRows(NamedTuple):
     """Sparse rows as narrow as they can be held; columns rise within a row."""
 
     offsets: np.ndarray  # uint32, or int64 where there are more entries, (n_samples + 1,)
-    columns: np.ndarray  # uint16, or int32 where there are more features, (nnz,)
-    values: np.ndarray  # float32, (nnz,), or empty where every entry is 1
+    columns: np.ndarray  # uint16, or int32 where there are more features, (nnz + 1,)
+    values: np.ndarray  # float32, (nnz + 1,), or empty where every entry is 1
     n_features: int
     longest: int  # most entries of a row
 
@@ -50,12 +51,17 @@ def bag_rows(X: sparse.csr_array) -> BagRows:
     kind = np.uint16 if n_features <= _NARROW else np.int32
     offset = np.uint32 if len(X.data) <= np.iinfo(np.uint32).max else np.int64
     binary = bool((X.data == 1).all())
-    values = np.empty(0, dtype=np.float32) if binary else X.data
-    # Writable even where mapped files are not: read-only arrays would be compiled for once more.
+    # Own copies, writable (read-only arrays would be compiled for once more), with a spare entry at
+    # the end, so that even an empty last row has an entry that may be read.
+    columns = np.zeros(X.nnz + 1, dtype=kind)
+    columns[:-1] = X.indices
+    values = np.zeros(0 if binary else X.nnz + 1, dtype=np.float32)
+    if not binary:
+        values[:-1] = X.data
     return BagRows(
-        np.require(X.indptr.astype(offset), offset, ["C", "W"]),
-        np.require(X.indices.astype(kind), kind, ["C", "W"]),
-        np.require(values, np.float32, ["C", "W"]),
+        X.indptr.astype(offset),
+        columns,
+        values,
         n_features,
         int(np.diff(X.indptr).max(initial=0)),
     )
@@ -98,7 +104,7 @@ def fit_bags(
         In units of μ.
     """
     n_bags, n_drawn = bags.shape
-    capacity = n_drawn * X.longest
+    capacity = n_drawn * max(X.longest, 1)
     room = _Bag(
         np.zeros(n_drawn + 1, dtype=np.uint32),
         np.empty(capacity, dtype=X.columns.dtype),
@@ -113,27 +119,42 @@ def fit_bags(
     counts = np.empty((2, allowed.size if binary else 0), dtype=np.int32)
     pulls = np.empty((2, 0 if binary else allowed.size))
     local = np.empty(allowed.size, dtype=np.int32)
-    candidates = np.empty(0, dtype=np.int64)
-    inner = np.empty(0)
-    intercept = 0.0
+    summed = np.zeros(allowed.size)
+    used = np.zeros(allowed.size, dtype=np.int64)
     for bag in range(n_bags):
         rows = bags[bag].astype(np.uint32)
-        before, weight_before = candidates, inner
+        _fetch(X, rows, room)
         if binary:
             n_rows = _gather_labels(X, rows, n_positive, room, counts)
             candidates = _candidates(counts, allowed, settings.penalty, local)
         else:
             n_rows = _gather_values(X, rows, n_positive, room, pulls)
             candidates = _candidates(pulls, allowed, settings.penalty, local)
-        inner = np.zeros(candidates.size)
-        for place in range(before.size):
-            if local[before[place]] >= 0:
-                inner[local[before[place]]] = weight_before[place]
         problem = _pack(room, n_rows, local, candidates.size)
-        intercept, _, violations[bag], _ = solve(problem, settings, inner, intercept)
-        weights[bag][candidates] = inner
-        intercepts[bag] = intercept
+        inner = np.zeros(candidates.size)
+        for place in range(candidates.size):
+            if 2 * used[candidates[place]] > bag:
+                inner[place] = summed[candidates[place]] / bag
+        start = intercepts[:bag].mean() if bag else 0.0
+        intercepts[bag], _, violations[bag], _ = solve(problem, settings, inner, start)
+        for place in range(candidates.size):
+            weights[bag, candidates[place]] = inner[place]
+            summed[candidates[place]] += inner[place]
+            used[candidates[place]] += inner[place] != 0
     return weights, intercepts, violations
+
+
+@njit(cache=True, nogil=True)
+def _fetch(X: BagRows, rows: np.ndarray, room: _Bag) -> None:
+    """Read one entry of every row, so that memory serves them side by side and not in turn.
+
+    They are written where the gathering, which waits for each row, will write over them.
+    """
+    for i in range(rows.size):
+        first = X.offsets[rows[i]]
+        room.columns[i] = X.columns[first]
+        if X.values.size:
+            room.values[i] = X.values[first]
 
 
 @njit(cache=True, nogil=True)
@@ -214,46 +235,82 @@ def _candidates(
 
 @njit(cache=True, nogil=True)
 def _pack(room: _Bag, n_rows: int, local: np.ndarray, n_candidates: int) -> Problem:
-    """Keep the candidate features of each row, and merge rows that became equal."""
+    """Keep the candidate features of each row, and merge rows that became equal.
+
+    Rows leave by rising length: loops over the entries of a row are short, and a processor that can
+    foretell their length is much faster.
+    """
     binary = room.values.size == 0
-    total = room.starts[n_rows]
-    starts = np.empty(n_rows + 1, dtype=np.uint32)
-    starts[0] = 0
-    features = np.empty(total + 1, dtype=np.uint32)
-    entries = np.empty(0 if binary else total + 1)
-    weight = np.empty(n_rows)
-    target = np.empty(n_rows)
-    # The packed row that holds each (feature, class) alone; the last place is "no feature".
+    # First in place: what stays of each row, at the start of where it was.
+    lengths = np.empty(n_rows, dtype=np.uint32)
+    # The row that holds each (feature, class) alone; the last place is "no feature".
     alone = np.full((n_candidates + 1, 2), -1, dtype=np.int64)
-    n = 0
-    end = 0
+    longest = np.uint32(0)
     for i in range(n_rows):
-        start = end
+        start = room.starts[i]
+        end = start
         # Without a branch: which features stay is as good as random to the processor.
         if binary:
-            for q in range(room.starts[i], room.starts[i + 1]):
+            for q in range(start, room.starts[i + 1]):
                 place = local[room.columns[q]]
-                features[end] = place
+                room.columns[end] = place
                 end += place >= 0
         else:
-            for q in range(room.starts[i], room.starts[i + 1]):
+            for q in range(start, room.starts[i + 1]):
                 place = local[room.columns[q]]
-                features[end] = place
-                entries[end] = room.values[q]
+                room.columns[end] = place
+                room.values[end] = room.values[q]
                 end += place >= 0
+        lengths[i] = end - start
         if end - start <= 1:
-            feature = features[start] if end > start else n_candidates
+            feature = np.int64(room.columns[start]) if end > start else n_candidates
             label = 1 if room.target[i] > 0 else 0
             twin = alone[feature, label]
             if twin < 0:
-                alone[feature, label] = n
-            elif binary or end == start or entries[starts[twin]] == entries[start]:
-                weight[twin] += room.weight[i]
-                end = start
-                continue
-        weight[n] = room.weight[i]
-        target[n] = room.target[i]
-        n += 1
-        starts[n] = end
-    kept = entries[: 0 if binary else end]
-    return Problem(starts[: n + 1], features[:end], kept, weight[:n], target[:n])
+                alone[feature, label] = i
+            elif binary or end == start or room.values[room.starts[twin]] == room.values[start]:
+                room.weight[twin] += room.weight[i]
+                room.weight[i] = 0.0
+        longest = max(longest, lengths[i])
+    return _by_length(room, lengths, longest)
+
+
+@njit(cache=True, nogil=True)
+def _by_length(room: _Bag, lengths: np.ndarray, longest: np.uint32) -> Problem:
+    """Copy the rows that have a weight, the shortest first."""
+    binary = room.values.size == 0
+    n_rows = lengths.size
+    first = np.zeros(longest + 2, dtype=np.uint32)
+    for i in range(n_rows):
+        first[lengths[i] + 1] += room.weight[i] > 0
+    n = 0
+    total = 0
+    for length in range(longest + 1):
+        total += length * first[length + 1]
+        n += first[length + 1]
+        first[length + 1] = n
+    starts = np.empty(n + 1, dtype=np.uint32)
+    features = np.empty(total, dtype=np.uint32)
+    entries = np.empty(0 if binary else total)
+    weight = np.empty(n)
+    target = np.empty(n)
+    begins = np.zeros(longest + 1, dtype=np.uint32)  # first entry of the first row of each length
+    for length in range(longest):
+        begins[length + 1] = begins[length] + length * (first[length + 1] - first[length])
+    placed = np.zeros(longest + 1, dtype=np.uint32)
+    for i in range(n_rows):
+        if room.weight[i] > 0:
+            length = lengths[i]
+            row = first[length] + placed[length]
+            start = begins[length] + placed[length] * length
+            placed[length] += 1
+            starts[row] = start
+            weight[row] = room.weight[i]
+            target[row] = room.target[i]
+            old = room.starts[i]
+            for q in range(length):
+                features[start + q] = room.columns[old + q]
+                if not binary:
+                    entries[start + q] = room.values[old + q]
+    starts[n] = total
+    return Problem(starts, features, entries, weight, target)
