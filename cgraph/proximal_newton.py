@@ -22,6 +22,12 @@ from numba import njit
 
 _INNER_ACCURACY = 0.05  # of a Newton step, relative to the violation before it
 _MAX_SWEEPS = 500
+# A feature at zero enters a step's working set when its gradient passes the penalty by more than
+# this share of the worst excess. Entering every violator makes the first steps of dense inputs
+# large for nothing (10.9 against 9.1 ms a fit at 120 active labels in a row); larger shares cost
+# sparse real codes more steps than they save. The end of the fit does not depend on it: the
+# violation is taken over all features.
+_ENTERING_SHARE = 0.1
 _SWEEPS_BEFORE_JOINT = 50
 _MAX_HALVINGS = 50
 _SUFFICIENT_DECREASE = 0.01
@@ -80,19 +86,23 @@ def solve(
     trial = np.empty_like(score)
     change = np.empty_like(score)
     place = np.empty(theta.size, dtype=np.int64)
+    excess = np.empty(theta.size)
     everywhere = np.zeros(theta.size)  # a step, of the working set only, as one of all features
     n_iter = 0
     while True:
         gradient, slope = _gradient(problem, probability, theta.size)
         violation = abs(slope)
+        worst = 0.0
+        for j in range(theta.size):
+            excess[j] = abs(gradient[j] + np.sign(theta[j]) * penalty)
+            if theta[j] == 0:
+                excess[j] -= penalty
+                worst = max(worst, excess[j])
+            violation = max(violation, excess[j])
         place[:] = -1
         n_working = 0
         for j in range(theta.size):
-            excess = abs(gradient[j] + np.sign(theta[j]) * penalty)
-            if theta[j] == 0:
-                excess -= penalty
-            violation = max(violation, excess)
-            if theta[j] != 0 or excess > 0:
+            if theta[j] != 0 or excess[j] > _ENTERING_SHARE * worst:
                 place[j] = n_working
                 n_working += 1
         if violation <= limit or n_iter == settings.max_iter:
