@@ -57,6 +57,9 @@ class KSVD(AtomsMixin, BaseEstimator):
         Largest number of iterations.
     n_sweeps : int
         Passes over the atoms in each iteration.
+    power_steps : int
+        Steps of the power method for each atom of a pass; several come closer to the singular
+        vectors.
     nonnegative : bool
         Whether coefficients must not be negative.
     residual_tol : float
@@ -108,6 +111,7 @@ class KSVD(AtomsMixin, BaseEstimator):
         max_nnz: int = 10,
         max_iter: int = 10,
         n_sweeps: int = 1,
+        power_steps: int = 1,
         nonnegative: bool = False,
         residual_tol: float = 0.0,
         min_use: int = 4,
@@ -120,6 +124,7 @@ class KSVD(AtomsMixin, BaseEstimator):
         self.max_nnz = max_nnz
         self.max_iter = max_iter
         self.n_sweeps = n_sweeps
+        self.power_steps = power_steps
         self.nonnegative = nonnegative
         self.residual_tol = residual_tol
         self.min_use = min_use
@@ -249,7 +254,7 @@ class KSVD(AtomsMixin, BaseEstimator):
         fit.residual[:] = steps.left_unexplained(fit, fit.indices, fit.coefficients)
         coded = steps.squared_error(fit)
         for _ in range(self.n_sweeps):
-            steps.update_atoms(fit, self.nonnegative, self.exact_update)
+            steps.update_atoms(fit, self.nonnegative, self.exact_update, self.power_steps)
         fit.indices[fit.coefficients == 0] = -1
         return coded, steps.squared_error(fit)
 
@@ -267,7 +272,7 @@ class KSVD(AtomsMixin, BaseEstimator):
         return ""
 
     def _check_settings(self) -> None:
-        check_counts(self, "max_nnz", "max_iter", "n_sweeps")
+        check_counts(self, "max_nnz", "max_iter", "n_sweeps", "power_steps")
         if self.n_components is not None:
             check_counts(self, "n_components")
         for name in ("min_use", "tol"):

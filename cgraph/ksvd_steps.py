@@ -5,6 +5,7 @@ The notation is that of `cgraph.ksvd`: tokens Z, codes X, atoms D.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def take_better(fit: Fit, indices: NDArray[np.int32], coefficients: NDArray[np.f
     return int((~better).sum())
 
 
-def update_atoms(fit: Fit, nonnegative: bool, exact: bool) -> None:
+def update_atoms(fit: Fit, nonnegative: bool, exact: bool, power_steps: int = 1) -> None:
     """Pass over the atoms once; improve each one together with its coefficients."""
     entries = np.flatnonzero(fit.indices.ravel() >= 0)
     atom_of_entry = fit.indices.ravel()[entries]
@@ -101,7 +102,16 @@ def update_atoms(fit: Fit, nonnegative: bool, exact: bool) -> None:
     rows, places = np.divmod(entries, fit.indices.shape[1])
     starts = np.searchsorted(np.sort(atom_of_entry), np.arange(len(fit.atoms) + 1))
     if not exact:
-        _power_steps(fit.residual, fit.atoms, fit.coefficients, starts, rows, places, nonnegative)
+        _power_steps(
+            fit.residual,
+            fit.atoms,
+            fit.coefficients,
+            starts.astype(np.uint32),
+            rows.astype(np.uint32),
+            places.astype(np.uint32),
+            nonnegative,
+            power_steps,
+        )
         return
     for j in np.flatnonzero(np.diff(starts)):
         users = rows[starts[j] : starts[j + 1]], places[starts[j] : starts[j + 1]]
@@ -112,38 +122,57 @@ def update_atoms(fit: Fit, nonnegative: bool, exact: bool) -> None:
         fit.residual[users[0]] = E - np.outer(x, fit.atoms[j])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _power_steps(
     residual: NDArray[np.float32],
     atoms: NDArray[np.float32],
     coefficients: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    places: NDArray[np.int64],
+    starts: NDArray[np.uint32],
+    rows: NDArray[np.uint32],
+    places: NDArray[np.uint32],
     nonnegative: bool,
+    n_steps: int,
 ) -> None:
-    """Make one power step for each atom; rows and places list the entries of atom after atom."""
+    """Make power steps for each atom; rows and places list the entries of atom after atom.
+
+    Sums are single precision: each assignment is a minimum, so a rounding of it raises the error
+    by its square alone.
+    """
     n_atoms, n_features = atoms.shape
-    direction = np.empty(n_features, np.float64)
+    direction = np.empty(n_features, np.float32)
     for j in range(n_atoms):
         d = atoms[j]
-        direction[:] = 0.0
-        for e in range(starts[j], starts[j + 1]):
-            E, x = residual[rows[e]], coefficients[rows[e], places[e]]
-            for m in range(n_features):
-                E[m] += x * d[m]
-                direction[m] += x * E[m]
-        norm = np.sqrt((direction * direction).sum())
-        if norm > 0.0:
-            for m in range(n_features):
-                d[m] = direction[m] / norm
-        for e in range(starts[j], starts[j + 1]):
-            E = residual[rows[e]]
-            x = np.float32(dot(E, d))
+        users = rows[starts[j] : starts[j + 1]]
+        user_places = places[starts[j] : starts[j + 1]]
+        for step in range(n_steps):
+            direction[:] = np.float32(0.0)
+            for e in range(users.shape[0]):
+                E = residual[users[e]]
+                if step == 0:
+                    x = coefficients[users[e], user_places[e]]
+                    for m in range(E.shape[0]):
+                        E[m] += x * d[m]
+                else:
+                    x = np.float32(0.0)
+                    for m in range(E.shape[0]):
+                        x += E[m] * d[m]
+                    if nonnegative and x <= 0.0:
+                        continue
+                for m in range(E.shape[0]):
+                    direction[m] += x * E[m]
+            norm = math.sqrt(dot(direction, direction))
+            if norm > 0.0:
+                for m in range(d.shape[0]):
+                    d[m] = direction[m] / norm
+        for e in range(users.shape[0]):
+            E = residual[users[e]]
+            x = np.float32(0.0)
+            for m in range(E.shape[0]):
+                x += E[m] * d[m]
             if nonnegative and x < 0.0:
                 x = np.float32(0.0)
-            coefficients[rows[e], places[e]] = x
-            for m in range(n_features):
+            coefficients[users[e], user_places[e]] = x
+            for m in range(E.shape[0]):
                 E[m] -= x * d[m]
 
 
