@@ -11,14 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from cgraph.codes import Codes
 from cgraph.errors import DataError
+from cgraph.pursuit import as_matrix
 from cgraph.pursuit_kernels import dot
 
 # Replacements are sought among this many of the worst tokens for each atom that is to go.
 _TOKENS_PER_REPLACEMENT = 4
+
+# An atom that has turned farther than this cosine in one iteration is another one.
+_SAME_ATOM = 0.5
 
 EXACT = 1e-10
 """Tokens whose squared residual is below this share of their energy are explained exactly."""
@@ -34,12 +39,31 @@ class Fit(NamedTuple):
     residual: NDArray[np.float32]
 
 
-def start(tokens: NDArray[np.float32], n_atoms: int, max_nnz: int, seed: int) -> Fit:
-    """Take random tokens as atoms and empty codes."""
+def start(
+    tokens: NDArray[np.float32],
+    n_atoms: int,
+    max_nnz: int,
+    seed: int,
+    atoms: NDArray[np.float32] | None = None,
+) -> Fit:
+    """Take the atoms given, or random tokens as atoms, and empty codes."""
+    if atoms is None:
+        atoms = _unit(tokens[_random_rows(tokens, n_atoms, seed)])
+    shape = (len(tokens), max_nnz)
+    return Fit(
+        tokens=tokens,
+        atoms=atoms.copy(),
+        indices=np.full(shape, -1, dtype=np.int32),
+        coefficients=np.zeros(shape, dtype=np.float32),
+        residual=tokens.copy(),
+    )
+
+
+def _random_rows(tokens: NDArray[np.float32], n_atoms: int, seed: int) -> NDArray[np.int64]:
     if len(tokens) < n_atoms:
         raise DataError(
             f"X has {len(tokens)} samples for {n_atoms} atoms; K-SVD starts from one sample per "
-            "atom. Give more samples or ask for fewer atoms."
+            "atom. Give more samples, ask for fewer atoms, or give atoms to start from as init."
         )
     usable = np.flatnonzero(tokens.any(axis=1))
     if len(usable) < n_atoms:
@@ -47,15 +71,21 @@ def start(tokens: NDArray[np.float32], n_atoms: int, max_nnz: int, seed: int) ->
             f"Only {len(usable)} of {len(tokens)} samples of X differ from the mean, for "
             f"{n_atoms} atoms. Ask for fewer atoms, or check how X was made."
         )
-    chosen = np.random.default_rng(seed).choice(usable, n_atoms, replace=False)
-    shape = (len(tokens), max_nnz)
-    return Fit(
-        tokens=tokens,
-        atoms=_unit(tokens[chosen]),
-        indices=np.full(shape, -1, dtype=np.int32),
-        coefficients=np.zeros(shape, dtype=np.float32),
-        residual=tokens.copy(),
-    )
+    return np.random.default_rng(seed).choice(usable, n_atoms, replace=False)
+
+
+def starting_atoms(init: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Check the atoms that a fit is to start from, and scale them to unit norm."""
+    atoms = as_matrix(init, "init")
+    if atoms.shape != shape:
+        raise DataError(
+            f"init has the shape {atoms.shape}; {shape[0]} atoms of {shape[1]} features are "
+            "needed. Set n_components to the number of its rows, or leave init out."
+        )
+    if not atoms.any(axis=1).all():
+        row = int(np.flatnonzero(~atoms.any(axis=1))[0])
+        raise DataError(f"init is zero in row {row}; an atom needs a direction. Leave it out.")
+    return _unit(atoms)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,6 +100,11 @@ def _squared_norms(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 def count_uses(fit: Fit) -> NDArray[np.int64]:
     """Count the tokens that use each atom."""
     return np.bincount(fit.indices[fit.indices >= 0], minlength=len(fit.atoms))
+
+
+def codes_of(fit: Fit) -> sparse.csr_array:
+    """Give the codes as sparse rows, (n_samples, n_atoms)."""
+    return Codes.from_padded(fit.indices, fit.coefficients, len(fit.atoms)).to_csr()
 
 
 def squared_error(fit: Fit) -> float:
@@ -94,8 +129,27 @@ def take_better(fit: Fit, indices: NDArray[np.int32], coefficients: NDArray[np.f
     return int((~better).sum())
 
 
-def update_atoms(fit: Fit, nonnegative: bool, exact: bool, power_steps: int = 1) -> None:
-    """Pass over the atoms once; improve each one together with its coefficients."""
+def extrapolated(
+    atoms: NDArray[np.float32], previous: NDArray[np.float32], share: float
+) -> NDArray[np.float32]:
+    """Carry atoms on in the direction in which they moved; one that was replaced stays."""
+    cosines = np.einsum("ij,ij->i", atoms, previous, dtype=np.float64)[:, None]
+    moved = np.where(np.abs(cosines) < _SAME_ATOM, 0, atoms - np.sign(cosines) * previous)
+    return _unit((atoms + share * moved).astype(np.float32))
+
+
+def update_atoms(
+    fit: Fit,
+    nonnegative: bool,
+    exact: bool,
+    power_steps: int = 1,
+    past: NDArray[np.float32] | None = None,
+) -> None:
+    """Pass over the atoms once; improve each one together with its coefficients.
+
+    Where the sums Eᵀx of earlier tokens are given as the past of each atom, those of these tokens
+    are added to it, and the atom points along both.
+    """
     entries = np.flatnonzero(fit.indices.ravel() >= 0)
     atom_of_entry = fit.indices.ravel()[entries]
     entries = entries[np.argsort(atom_of_entry, kind="stable")]
@@ -111,6 +165,7 @@ def update_atoms(fit: Fit, nonnegative: bool, exact: bool, power_steps: int = 1)
             places.astype(np.uint32),
             nonnegative,
             power_steps,
+            np.zeros_like(fit.atoms) if past is None else past,
         )
         return
     for j in np.flatnonzero(np.diff(starts)):
@@ -132,6 +187,7 @@ def _power_steps(
     places: NDArray[np.uint32],
     nonnegative: bool,
     n_steps: int,
+    past: NDArray[np.float32],
 ) -> None:
     """Make power steps for each atom; rows and places list the entries of atom after atom.
 
@@ -145,7 +201,7 @@ def _power_steps(
         users = rows[starts[j] : starts[j + 1]]
         user_places = places[starts[j] : starts[j + 1]]
         for step in range(n_steps):
-            direction[:] = np.float32(0.0)
+            direction[:] = past[j]
             for e in range(users.shape[0]):
                 E = residual[users[e]]
                 if step == 0:
@@ -161,7 +217,7 @@ def _power_steps(
                 for m in range(E.shape[0]):
                     direction[m] += x * E[m]
             norm = math.sqrt(dot(direction, direction))
-            if norm > 0.0:
+            if norm > 0.0 and users.shape[0] > 0:
                 for m in range(d.shape[0]):
                     d[m] = direction[m] / norm
         for e in range(users.shape[0]):
@@ -176,12 +232,20 @@ def _power_steps(
                 E[m] -= x * d[m]
 
 
-def replace_atoms(fit: Fit, min_use: int, max_coherence: float, nonnegative: bool) -> int:
+def replace_atoms(
+    fit: Fit,
+    min_use: float,
+    max_coherence: float,
+    nonnegative: bool,
+    uses: NDArray[np.floating] | NDArray[np.int64] | None = None,
+) -> int:
     """Replace duplicate and rarely used atoms where that lowers the error; count them.
 
-    The new atom is a badly represented token, which it then represents alone and exactly.
+    The new atom is a badly represented token, which it then represents alone and exactly. Uses
+    are those of the fit unless they are given.
     """
-    uses = count_uses(fit)
+    if uses is None:
+        uses = count_uses(fit)
     twins = _twins(fit.atoms, uses, max_coherence, nonnegative)
     leaving = np.flatnonzero((twins >= 0) | (uses < min_use))
     leaving = leaving[np.argsort(uses[leaving], kind="stable")]
@@ -199,7 +263,10 @@ def replace_atoms(fit: Fit, min_use: int, max_coherence: float, nonnegative: boo
 
 
 def _twins(
-    atoms: NDArray[np.float32], uses: NDArray[np.int64], max_coherence: float, nonnegative: bool
+    atoms: NDArray[np.float32],
+    uses: NDArray[np.floating] | NDArray[np.int64],
+    max_coherence: float,
+    nonnegative: bool,
 ) -> NDArray[np.int64]:
     """Give for each duplicate the more used atom that it resembles most, -1 for the others."""
     similarity = atoms @ atoms.T
