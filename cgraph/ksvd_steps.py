@@ -248,6 +248,8 @@ def replace_atoms(
         uses = count_uses(fit)
     twins = _twins(fit.atoms, uses, max_coherence, nonnegative)
     leaving = np.flatnonzero((twins >= 0) | (uses < min_use))
+    if not leaving.size:
+        return 0
     leaving = leaving[np.argsort(uses[leaving], kind="stable")]
     newcomers = _newcomers(fit, len(leaving), max_coherence, nonnegative)
     newcomer = next(newcomers, None)
@@ -271,10 +273,13 @@ def _twins(
     """Give for each duplicate the more used atom that it resembles most, -1 for the others."""
     similarity = atoms @ atoms.T
     if not nonnegative:
-        similarity = np.abs(similarity)
+        np.abs(similarity, out=similarity)
+    np.fill_diagonal(similarity, -1)
     twins = np.full(len(atoms), -1, dtype=np.int64)
+    # All others stay, and are no twins of anyone; they are nearly all.
+    alike = np.flatnonzero(similarity.max(axis=1) > max_coherence)
     staying = np.zeros(len(atoms), dtype=bool)
-    for j in np.argsort(-uses, kind="stable"):
+    for j in alike[np.argsort(-uses[alike], kind="stable")]:
         candidates = np.where(staying, similarity[j], -1)
         if candidates.max() > max_coherence:
             twins[j] = candidates.argmax()
