@@ -27,7 +27,6 @@ worth.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,19 +39,9 @@ from cgraph import ksvd_steps as steps
 from cgraph.codes import Codes
 from cgraph.errors import ConfigError, DataError
 from cgraph.estimators import AtomsMixin, RandomState, checked, seed_of
+from cgraph.ksvd_history import Iteration, Record, history_of_one, reason_to_stop
 from cgraph.ksvd_settings import check_settings
 from cgraph.pursuit import omp
-
-Record = dict[str, float]
-
-
-class _Iteration(NamedTuple):
-    """Squared errors after coding and after the update, and how they came about."""
-
-    coded: float
-    after: float  # at most the error before the iteration
-    kept: int  # tokens that kept an old code
-    extrapolated: bool
 
 
 class KSVD(AtomsMixin, BaseEstimator):
@@ -220,28 +209,23 @@ class KSVD(AtomsMixin, BaseEstimator):
         previous: NDArray[np.float32] | None = None
         for iteration in range(1, self.max_iter + 1):
             atoms = fit.atoms.copy()
-            coded, after, kept, extrapolated = self._iterate(fit, before, previous)
+            made = self._iterate(fit, before, previous)
             # Where going on failed, the next iteration starts anew.
-            previous = atoms if extrapolated or previous is None else None
-            record: Record = {
-                "iteration": iteration,
-                "explained_variance_coded": 1 - coded / energy,
-                "explained_variance": 1 - after / energy,
-                "kept": kept,
-                "extrapolated": int(extrapolated),
-                "unused": int((steps.count_uses(fit) == 0).sum()),
-                "replaced": 0,
-            }
+            previous = atoms if made.extrapolated or previous is None else None
+            record = history_of_one(
+                iteration, made, energy, unused=int((steps.count_uses(fit) == 0).sum())
+            )
             history.append(record)
             if on_iteration is not None:
                 on_iteration(iteration, self.max_iter, record["explained_variance"])
-            reason = self._reason_to_stop(iteration, after / energy, (before - after) / energy)
+            gain = (before - made.after) / energy
+            reason = reason_to_stop(
+                iteration, made.after / energy, gain, max_iter=self.max_iter, tol=self.tol
+            )
             if reason:
                 break
-            before = after
-            record["replaced"] = steps.replace_atoms(
-                fit, self.min_use, self.max_coherence, self.nonnegative
-            )
+            before = made.after
+            record["replaced"] = self._replace(fit)
         self.components_ = fit.atoms
         self.history_ = history
         self.n_iter_ = len(history)
@@ -290,21 +274,15 @@ class KSVD(AtomsMixin, BaseEstimator):
         window = 4 * len(fit.atoms) if self.window is None else self.window
         online.fade(past, len(tokens), window)
         fit.indices[:], fit.coefficients[:] = self._pursue(fit.tokens, fit.atoms)
-        coded, after = self._sweep(fit, past.sums)
+        made = Iteration(*self._sweep(fit, past.sums), kept=0, extrapolated=False)
         online.remember(fit, past)
-        self.history_.append(
-            {
-                "iteration": len(self.history_) + 1,
-                "explained_variance_coded": 1 - coded / energy if energy else 1.0,
-                "explained_variance": 1 - after / energy if energy else 1.0,
-                "kept": 0,
-                "extrapolated": 0,
-                "unused": int((past.uses == 0).sum()),
-                "replaced": online.replace(
-                    fit, past, self.min_use, self.max_coherence, self.nonnegative
-                ),
-            }
+        record = history_of_one(
+            len(self.history_) + 1, made, energy, unused=int((past.uses == 0).sum())
         )
+        record["replaced"] = online.replace(
+            fit, past, self.min_use, self.max_coherence, self.nonnegative
+        )
+        self.history_.append(record)
         self.components_ = fit.atoms
         self.n_iter_ = len(self.history_)
         self.stopped_because_ = f"partial_fit was given {self.n_iter_} chunks."
@@ -362,7 +340,7 @@ class KSVD(AtomsMixin, BaseEstimator):
 
     def _iterate(
         self, fit: steps.Fit, before: float, previous: NDArray[np.float32] | None
-    ) -> _Iteration:
+    ) -> Iteration:
         """Code the tokens and update the atoms.
 
         `before` is the squared error so far, and `previous` are the atoms one iteration ago, from
@@ -375,18 +353,22 @@ class KSVD(AtomsMixin, BaseEstimator):
             fit.indices[:], fit.coefficients[:] = self._pursue(fit.tokens, fit.atoms)
             coded, after = self._sweep(fit)
             if after <= before:
-                return _Iteration(coded, after, 0, True)
+                return Iteration(coded, after, 0, True)
             fit.atoms[:] = atoms
         pursued = self._pursue(fit.tokens, fit.atoms)
         fit.indices[:], fit.coefficients[:] = pursued
         coded, after = self._sweep(fit)
         if after <= before:
-            return _Iteration(coded, after, 0, False)
+            return Iteration(coded, after, 0, False)
         # Not the rule from the start: atoms fitted to old codes are hard to find for a pursuit,
         # and so `transform` explains less.
         fit.atoms[:], fit.indices[:], fit.coefficients[:] = atoms, indices, coefficients
         kept = steps.take_better(fit, *pursued)
-        return _Iteration(*self._sweep(fit), kept, False)
+        return Iteration(*self._sweep(fit), kept, False)
+
+    def _replace(self, fit: steps.Fit) -> int:
+        """Replace atoms that are hardly used or duplicates; count them."""
+        return steps.replace_atoms(fit, self.min_use, self.max_coherence, self.nonnegative)
 
     def _sweep(
         self, fit: steps.Fit, past: NDArray[np.float32] | None = None
@@ -399,16 +381,3 @@ class KSVD(AtomsMixin, BaseEstimator):
             steps.update_atoms(fit, self.nonnegative, exact, self.power_steps, past)
         fit.indices[fit.coefficients == 0] = -1
         return coded, steps.squared_error(fit)
-
-    def _reason_to_stop(self, iteration: int, unexplained: float, gain: float) -> str:
-        """Say why the fit ends after this iteration; empty if it goes on."""
-        if unexplained <= steps.EXACT:
-            return f"The codes explain the tokens exactly after {iteration} iterations."
-        if iteration > 1 and gain <= self.tol:
-            return (
-                f"Iteration {iteration} raised the explained variance by {max(gain, 0):.2g}, not "
-                f"more than tol, {self.tol:g}."
-            )
-        if iteration == self.max_iter:
-            return f"All {self.max_iter} iterations were made."
-        return ""
