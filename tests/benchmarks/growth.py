@@ -85,9 +85,9 @@ def graph(size: Size) -> Callable[[], None]:
 
 
 PARTS: tuple[tuple[str, Callable[[Size], Callable[[], None]], Size, int], ...] = (
-    ("pursuit", pursuit, Size(images=4000, atoms=1536, nonzeros=10, layers=1), 5),
-    ("K-SVD, one iteration", ksvd, Size(images=8000, atoms=1024, nonzeros=10, layers=1), 5),
-    ("graph", graph, Size(images=20_000, atoms=512, nonzeros=10, layers=2), 3),
+    ("pursuit", pursuit, Size(images=2000, atoms=1536, nonzeros=10, layers=1), 5),
+    ("K-SVD, one iteration", ksvd, Size(images=4000, atoms=1024, nonzeros=10, layers=1), 5),
+    ("graph", graph, Size(images=20_000, atoms=512, nonzeros=10, layers=2), 1),
 )
 
 
