@@ -20,7 +20,7 @@ before is done again, and then every token keeps its old code where that is the 
 
 Iterations creep: on class tokens, atoms go on in one direction for many of them. So each begins
 with atoms carried on by a share of their last move, as in Nesterov's method, and is done again from
-where they were if that raised the error. docs/decisions.md has what this and several passes are
+where they were if that raised the error. docs/ksvd.md has what this and several passes are
 worth.
 """
 
