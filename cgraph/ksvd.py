@@ -17,6 +17,11 @@ stands for it (Rubinstein, Zibulevsky and Elad 2008)::
 Each of the two assignments is optimal when the other variable is held, so a pass never raises the
 error. A pursuit may, as it is greedy: an iteration that ends with a larger error than the one
 before is done again, and then every token keeps its old code where that is the better one.
+
+Iterations creep: on class tokens, atoms go on in one direction for many of them. So each begins
+with atoms carried on by a share of their last move, as in Nesterov's method, and is done again from
+where they were if that raised the error. docs/ksvd.md has what this and several passes are
+worth.
 """
 
 from __future__ import annotations
@@ -29,13 +34,14 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from cgraph import ksvd_online as online
 from cgraph import ksvd_steps as steps
 from cgraph.codes import Codes
-from cgraph.errors import ConfigError
-from cgraph.estimators import AtomsMixin, RandomState, check_counts, checked, seed_of
+from cgraph.errors import ConfigError, DataError
+from cgraph.estimators import AtomsMixin, RandomState, checked, seed_of
+from cgraph.ksvd_history import Iteration, Record, history_of_one, reason_to_stop
+from cgraph.ksvd_settings import check_settings
 from cgraph.pursuit import omp
-
-Record = dict[str, float]
 
 
 class KSVD(AtomsMixin, BaseEstimator):
@@ -57,6 +63,13 @@ class KSVD(AtomsMixin, BaseEstimator):
         Largest number of iterations.
     n_sweeps : int
         Passes over the atoms in each iteration.
+    power_steps : int
+        Steps of the power method for each atom of a pass; several come closer to the singular
+        vectors.
+    extrapolation : float
+        Before tokens are coded, atoms are carried on by this share of what they moved in the
+        iteration before; an iteration that this makes worse is done again without. 0 is K-SVD as
+        published. Above 1 it often fails. `partial_fit` does without.
     nonnegative : bool
         Whether coefficients must not be negative.
     residual_tol : float
@@ -72,7 +85,16 @@ class KSVD(AtomsMixin, BaseEstimator):
         The fit ends when an iteration does not raise the explained variance by more.
     exact_update : bool
         Whether atoms are updated by a singular value decomposition instead of a power step. Slow;
-        for signed codes only.
+        for signed codes only. `partial_fit` takes power steps all the same.
+    init : array-like of shape (n_components, n_features), optional
+        Atoms to start from, of any norm but zero. None: random samples.
+    warm_start : bool
+        Whether `fit` starts from the atoms of the fit before, if there was one.
+    window : int, optional
+        For `partial_fit`: about so many samples count, older ones fade. None: 4 times
+        `n_components`.
+    device : str, optional
+        Where samples are coded, ``cuda`` for example; see `cgraph.pursuit.omp`.
     random_state : int, RandomState or None
         Seed of the choice of starting atoms. None takes another one each time.
 
@@ -83,10 +105,11 @@ class KSVD(AtomsMixin, BaseEstimator):
     history_ : list of dict
         One entry an iteration: `iteration` (from 1), `explained_variance_coded` (after the
         coding), `explained_variance` (after the update of the atoms; never falls but for float
-        rounding), `kept` (tokens that kept an old code), `unused` (atoms without a token after
-        the update), `replaced` (atoms replaced at the end of the iteration; none in the last).
-        Explained variances are relative to the squared norm of X and belong to the codes of the
-        fit; `transform` codes afresh and finds slightly worse ones.
+        rounding), `kept` (tokens that kept an old code), `extrapolated` (1 if the atoms were
+        carried on, else 0), `unused` (atoms without a token after the update), `replaced` (atoms
+        replaced at the end of the iteration; none in the last). Explained variances are relative
+        to the squared norm of X and belong to the codes of the fit; `transform` codes afresh and
+        finds slightly worse ones.
     n_iter_ : int
         Iterations made.
     stopped_because_ : str
@@ -98,6 +121,7 @@ class KSVD(AtomsMixin, BaseEstimator):
     """
 
     history_: list[Record]
+    _past: online.Past | None
     n_iter_: int
     stopped_because_: str
 
@@ -107,25 +131,37 @@ class KSVD(AtomsMixin, BaseEstimator):
         *,
         max_nnz: int = 10,
         max_iter: int = 10,
-        n_sweeps: int = 1,
+        n_sweeps: int = 3,
+        power_steps: int = 2,
+        extrapolation: float = 0.8,
         nonnegative: bool = False,
         residual_tol: float = 0.0,
         min_use: int = 4,
         max_coherence: float = 0.99,
         tol: float = 1e-4,
         exact_update: bool = False,
+        init: ArrayLike | None = None,
+        warm_start: bool = False,
+        window: int | None = None,
+        device: str | None = None,
         random_state: RandomState = 0,
     ) -> None:
         self.n_components = n_components
         self.max_nnz = max_nnz
         self.max_iter = max_iter
         self.n_sweeps = n_sweeps
+        self.power_steps = power_steps
+        self.extrapolation = extrapolation
         self.nonnegative = nonnegative
         self.residual_tol = residual_tol
         self.min_use = min_use
         self.max_coherence = max_coherence
         self.tol = tol
         self.exact_update = exact_update
+        self.init = init
+        self.warm_start = warm_start
+        self.window = window
+        self.device = device
         self.random_state = random_state
 
     def fit(
@@ -159,39 +195,111 @@ class KSVD(AtomsMixin, BaseEstimator):
         DataError
             If X is not a finite dense matrix, or has fewer usable samples than atoms.
         """
-        self._check_settings()
+        check_settings(self)
         tokens = checked(self, X, reset=True)
-        n_atoms = tokens.shape[1] if self.n_components is None else self.n_components
-        max_nnz = min(self.max_nnz, n_atoms, tokens.shape[1])
-        fit = steps.start(tokens, n_atoms, max_nnz, seed_of(self.random_state))
+        fit = self._start(tokens, getattr(self, "components_", None) if self.warm_start else None)
         energy = steps.squared_error(fit)
+        if energy == 0:
+            raise DataError(
+                f"All {len(tokens)} samples of X are zero, so there is nothing to explain. Check "
+                "how X was made."
+            )
         history: list[Record] = []
         before = energy
+        previous: NDArray[np.float32] | None = None
         for iteration in range(1, self.max_iter + 1):
-            coded, after, kept = self._iterate(fit, before)
-            record: Record = {
-                "iteration": iteration,
-                "explained_variance_coded": 1 - coded / energy,
-                "explained_variance": 1 - after / energy,
-                "kept": kept,
-                "unused": int((steps.count_uses(fit) == 0).sum()),
-                "replaced": 0,
-            }
+            atoms = fit.atoms.copy()
+            made = self._iterate(fit, before, previous)
+            # Where going on failed, the next iteration starts anew.
+            previous = atoms if made.extrapolated or previous is None else None
+            record = history_of_one(
+                iteration, made, energy, unused=int((steps.count_uses(fit) == 0).sum())
+            )
             history.append(record)
             if on_iteration is not None:
                 on_iteration(iteration, self.max_iter, record["explained_variance"])
-            reason = self._reason_to_stop(iteration, after / energy, (before - after) / energy)
+            gain = (before - made.after) / energy
+            reason = reason_to_stop(
+                iteration, made.after / energy, gain, max_iter=self.max_iter, tol=self.tol
+            )
             if reason:
                 break
-            before = after
-            record["replaced"] = steps.replace_atoms(
-                fit, self.min_use, self.max_coherence, self.nonnegative
-            )
+            before = made.after
+            record["replaced"] = self._replace(fit)
         self.components_ = fit.atoms
         self.history_ = history
         self.n_iter_ = len(history)
         self.stopped_because_ = reason
+        self._past = None
         return self
+
+    def partial_fit(self, X: ArrayLike, y: None = None) -> KSVD:
+        """Learn from one chunk of a set that is larger than memory.
+
+        One iteration on the chunk, in which each atom also points to what the samples of earlier
+        chunks asked of it (`cgraph.ksvd_online`). Beyond the chunk, ``n_components * n_features``
+        numbers are kept. Chunks should come in random order, since older ones fade; going through
+        a set several times explains more of it. A `fit` of all samples explains more still.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Prepared vectors. The first chunk gives the starting atoms and needs one sample for
+            each, unless `init` is set or there was a `fit` before, whose atoms are then improved.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        KSVD
+            The estimator itself. `history_` gains one entry, which speaks of this chunk alone.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is out of range or two contradict each other.
+        DataError
+            If X is not a finite dense matrix with the features of the first chunk, or the first
+            has too few usable samples.
+        """
+        check_settings(self)
+        first = not hasattr(self, "components_")
+        tokens = checked(self, X, reset=first)
+        fit = self._start(tokens, getattr(self, "components_", None))
+        past = getattr(self, "_past", None)
+        if first or past is None:
+            self._past = past = online.no_past(fit.atoms)
+            self.history_ = []
+        energy = steps.squared_error(fit)
+        window = 4 * len(fit.atoms) if self.window is None else self.window
+        online.fade(past, len(tokens), window)
+        fit.indices[:], fit.coefficients[:] = self._pursue(fit.tokens, fit.atoms)
+        made = Iteration(*self._sweep(fit, past.sums), kept=0, extrapolated=False)
+        online.remember(fit, past)
+        record = history_of_one(
+            len(self.history_) + 1, made, energy, unused=int((past.uses == 0).sum())
+        )
+        record["replaced"] = online.replace(
+            fit, past, self.min_use, self.max_coherence, self.nonnegative
+        )
+        self.history_.append(record)
+        self.components_ = fit.atoms
+        self.n_iter_ = len(self.history_)
+        self.stopped_because_ = f"partial_fit was given {self.n_iter_} chunks."
+        return self
+
+    def _start(self, tokens: NDArray[np.float32], atoms: NDArray[np.float32] | None) -> steps.Fit:
+        """Begin from the atoms given, from `init`, or from random samples."""
+        shape = (self.n_components or tokens.shape[1], tokens.shape[1])
+        if atoms is not None and atoms.shape != shape:
+            raise ConfigError(
+                f"The atoms of the fit before have the shape {atoms.shape}, but {shape[0]} atoms "
+                f"of {shape[1]} features are asked for now. Turn warm_start off, or use a new KSVD."
+            )
+        if atoms is None and self.init is not None:
+            atoms = steps.starting_atoms(self.init, shape)
+        seed = seed_of(self.random_state)
+        return steps.start(tokens, shape[0], min(self.max_nnz, *shape), seed, atoms)
 
     def transform(self, X: ArrayLike) -> sparse.csr_matrix:
         """Code samples by orthogonal matching pursuit.
@@ -221,70 +329,55 @@ class KSVD(AtomsMixin, BaseEstimator):
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         max_nnz = min(self.max_nnz, *atoms.shape)
         return omp(
-            tokens, atoms, max_nnz, nonnegative=self.nonnegative, tolerance=self.residual_tol
+            tokens,
+            atoms,
+            max_nnz,
+            nonnegative=self.nonnegative,
+            tolerance=self.residual_tol,
+            block_size=256 if self.device is None else 4096,
+            device=self.device,
         )
 
-    def _iterate(self, fit: steps.Fit, before: float) -> tuple[float, float, int]:
+    def _iterate(
+        self, fit: steps.Fit, before: float, previous: NDArray[np.float32] | None
+    ) -> Iteration:
         """Code the tokens and update the atoms.
 
-        Returns the squared errors after each of the two, the second at most `before`, and how
-        many tokens kept an old code.
+        `before` is the squared error so far, and `previous` are the atoms one iteration ago, from
+        which on this one may extrapolate.
         """
-        atoms, indices, coefficients = (
-            array.copy() for array in (fit.atoms, fit.indices, fit.coefficients)
-        )
+        atoms = fit.atoms.copy()
+        indices, coefficients = fit.indices.copy(), fit.coefficients.copy()
+        if previous is not None and self.extrapolation > 0:
+            fit.atoms[:] = steps.extrapolated(atoms, previous, self.extrapolation)
+            fit.indices[:], fit.coefficients[:] = self._pursue(fit.tokens, fit.atoms)
+            coded, after = self._sweep(fit)
+            if after <= before:
+                return Iteration(coded, after, 0, True)
+            fit.atoms[:] = atoms
         pursued = self._pursue(fit.tokens, fit.atoms)
         fit.indices[:], fit.coefficients[:] = pursued
         coded, after = self._sweep(fit)
         if after <= before:
-            return coded, after, 0
+            return Iteration(coded, after, 0, False)
         # Not the rule from the start: atoms fitted to old codes are hard to find for a pursuit,
         # and so `transform` explains less.
         fit.atoms[:], fit.indices[:], fit.coefficients[:] = atoms, indices, coefficients
         kept = steps.take_better(fit, *pursued)
-        return *self._sweep(fit), kept
+        return Iteration(*self._sweep(fit), kept, False)
 
-    def _sweep(self, fit: steps.Fit) -> tuple[float, float]:
+    def _replace(self, fit: steps.Fit) -> int:
+        """Replace atoms that are hardly used or duplicates; count them."""
+        return steps.replace_atoms(fit, self.min_use, self.max_coherence, self.nonnegative)
+
+    def _sweep(
+        self, fit: steps.Fit, past: NDArray[np.float32] | None = None
+    ) -> tuple[float, float]:
         """Update the atoms; return the squared errors before and after."""
         fit.residual[:] = steps.left_unexplained(fit, fit.indices, fit.coefficients)
         coded = steps.squared_error(fit)
+        exact = self.exact_update and past is None
         for _ in range(self.n_sweeps):
-            steps.update_atoms(fit, self.nonnegative, self.exact_update)
+            steps.update_atoms(fit, self.nonnegative, exact, self.power_steps, past)
         fit.indices[fit.coefficients == 0] = -1
         return coded, steps.squared_error(fit)
-
-    def _reason_to_stop(self, iteration: int, unexplained: float, gain: float) -> str:
-        """Say why the fit ends after this iteration; empty if it goes on."""
-        if unexplained <= steps.EXACT:
-            return f"The codes explain the tokens exactly after {iteration} iterations."
-        if iteration > 1 and gain <= self.tol:
-            return (
-                f"Iteration {iteration} raised the explained variance by {max(gain, 0):.2g}, not "
-                f"more than tol, {self.tol:g}."
-            )
-        if iteration == self.max_iter:
-            return f"All {self.max_iter} iterations were made."
-        return ""
-
-    def _check_settings(self) -> None:
-        check_counts(self, "max_nnz", "max_iter", "n_sweeps")
-        if self.n_components is not None:
-            check_counts(self, "n_components")
-        for name in ("min_use", "tol"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
-        if not 0 <= self.residual_tol < 1:
-            raise ConfigError(
-                f"residual_tol is {self.residual_tol}; it must be at least 0 and below 1, a share "
-                "of the norm of a token."
-            )
-        if not 0 < self.max_coherence <= 1:
-            raise ConfigError(
-                f"max_coherence is {self.max_coherence}; it must be above 0 and at most 1, a "
-                "cosine. 1 keeps all duplicates."
-            )
-        if self.exact_update and self.nonnegative:
-            raise ConfigError(
-                "exact_update and nonnegative are both set, but singular vectors have mixed "
-                "signs. Turn exact_update off; the power step works for non-negative codes."
-            )

@@ -5,19 +5,25 @@ The notation is that of `cgraph.ksvd`: tokens Z, codes X, atoms D.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from cgraph.codes import Codes
 from cgraph.errors import DataError
+from cgraph.pursuit import as_matrix
 from cgraph.pursuit_kernels import dot
 
 # Replacements are sought among this many of the worst tokens for each atom that is to go.
 _TOKENS_PER_REPLACEMENT = 4
+
+# An atom that has turned farther than this cosine in one iteration is another one.
+_SAME_ATOM = 0.5
 
 EXACT = 1e-10
 """Tokens whose squared residual is below this share of their energy are explained exactly."""
@@ -33,12 +39,31 @@ class Fit(NamedTuple):
     residual: NDArray[np.float32]
 
 
-def start(tokens: NDArray[np.float32], n_atoms: int, max_nnz: int, seed: int) -> Fit:
-    """Take random tokens as atoms and empty codes."""
+def start(
+    tokens: NDArray[np.float32],
+    n_atoms: int,
+    max_nnz: int,
+    seed: int,
+    atoms: NDArray[np.float32] | None = None,
+) -> Fit:
+    """Take the atoms given, or random tokens as atoms, and empty codes."""
+    if atoms is None:
+        atoms = _unit(tokens[_random_rows(tokens, n_atoms, seed)])
+    shape = (len(tokens), max_nnz)
+    return Fit(
+        tokens=tokens,
+        atoms=atoms.copy(),
+        indices=np.full(shape, -1, dtype=np.int32),
+        coefficients=np.zeros(shape, dtype=np.float32),
+        residual=tokens.copy(),
+    )
+
+
+def _random_rows(tokens: NDArray[np.float32], n_atoms: int, seed: int) -> NDArray[np.int64]:
     if len(tokens) < n_atoms:
         raise DataError(
             f"X has {len(tokens)} samples for {n_atoms} atoms; K-SVD starts from one sample per "
-            "atom. Give more samples or ask for fewer atoms."
+            "atom. Give more samples, ask for fewer atoms, or give atoms to start from as init."
         )
     usable = np.flatnonzero(tokens.any(axis=1))
     if len(usable) < n_atoms:
@@ -46,15 +71,21 @@ def start(tokens: NDArray[np.float32], n_atoms: int, max_nnz: int, seed: int) ->
             f"Only {len(usable)} of {len(tokens)} samples of X differ from the mean, for "
             f"{n_atoms} atoms. Ask for fewer atoms, or check how X was made."
         )
-    chosen = np.random.default_rng(seed).choice(usable, n_atoms, replace=False)
-    shape = (len(tokens), max_nnz)
-    return Fit(
-        tokens=tokens,
-        atoms=_unit(tokens[chosen]),
-        indices=np.full(shape, -1, dtype=np.int32),
-        coefficients=np.zeros(shape, dtype=np.float32),
-        residual=tokens.copy(),
-    )
+    return np.random.default_rng(seed).choice(usable, n_atoms, replace=False)
+
+
+def starting_atoms(init: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Check the atoms that a fit is to start from, and scale them to unit norm."""
+    atoms = as_matrix(init, "init")
+    if atoms.shape != shape:
+        raise DataError(
+            f"init has the shape {atoms.shape}; {shape[0]} atoms of {shape[1]} features are "
+            "needed. Set n_components to the number of its rows, or leave init out."
+        )
+    if not atoms.any(axis=1).all():
+        row = int(np.flatnonzero(~atoms.any(axis=1))[0])
+        raise DataError(f"init is zero in row {row}; an atom needs a direction. Leave it out.")
+    return _unit(atoms)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -69,6 +100,11 @@ def _squared_norms(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 def count_uses(fit: Fit) -> NDArray[np.int64]:
     """Count the tokens that use each atom."""
     return np.bincount(fit.indices[fit.indices >= 0], minlength=len(fit.atoms))
+
+
+def codes_of(fit: Fit) -> sparse.csr_array:
+    """Give the codes as sparse rows, (n_samples, n_atoms)."""
+    return Codes.from_padded(fit.indices, fit.coefficients, len(fit.atoms)).to_csr()
 
 
 def squared_error(fit: Fit) -> float:
@@ -93,15 +129,44 @@ def take_better(fit: Fit, indices: NDArray[np.int32], coefficients: NDArray[np.f
     return int((~better).sum())
 
 
-def update_atoms(fit: Fit, nonnegative: bool, exact: bool) -> None:
-    """Pass over the atoms once; improve each one together with its coefficients."""
+def extrapolated(
+    atoms: NDArray[np.float32], previous: NDArray[np.float32], share: float
+) -> NDArray[np.float32]:
+    """Carry atoms on in the direction in which they moved; one that was replaced stays."""
+    cosines = np.einsum("ij,ij->i", atoms, previous, dtype=np.float64)[:, None]
+    moved = np.where(np.abs(cosines) < _SAME_ATOM, 0, atoms - np.sign(cosines) * previous)
+    return _unit((atoms + share * moved).astype(np.float32))
+
+
+def update_atoms(
+    fit: Fit,
+    nonnegative: bool,
+    exact: bool,
+    power_steps: int = 1,
+    past: NDArray[np.float32] | None = None,
+) -> None:
+    """Pass over the atoms once; improve each one together with its coefficients.
+
+    Where the sums Eᵀx of earlier tokens are given as the past of each atom, those of these tokens
+    are added to it, and the atom points along both.
+    """
     entries = np.flatnonzero(fit.indices.ravel() >= 0)
     atom_of_entry = fit.indices.ravel()[entries]
     entries = entries[np.argsort(atom_of_entry, kind="stable")]
     rows, places = np.divmod(entries, fit.indices.shape[1])
     starts = np.searchsorted(np.sort(atom_of_entry), np.arange(len(fit.atoms) + 1))
     if not exact:
-        _power_steps(fit.residual, fit.atoms, fit.coefficients, starts, rows, places, nonnegative)
+        _power_steps(
+            fit.residual,
+            fit.atoms,
+            fit.coefficients,
+            starts.astype(np.uint32),
+            rows.astype(np.uint32),
+            places.astype(np.uint32),
+            nonnegative,
+            power_steps,
+            np.zeros_like(fit.atoms) if past is None else past,
+        )
         return
     for j in np.flatnonzero(np.diff(starts)):
         users = rows[starts[j] : starts[j + 1]], places[starts[j] : starts[j + 1]]
@@ -112,49 +177,79 @@ def update_atoms(fit: Fit, nonnegative: bool, exact: bool) -> None:
         fit.residual[users[0]] = E - np.outer(x, fit.atoms[j])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _power_steps(
     residual: NDArray[np.float32],
     atoms: NDArray[np.float32],
     coefficients: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    places: NDArray[np.int64],
+    starts: NDArray[np.uint32],
+    rows: NDArray[np.uint32],
+    places: NDArray[np.uint32],
     nonnegative: bool,
+    n_steps: int,
+    past: NDArray[np.float32],
 ) -> None:
-    """Make one power step for each atom; rows and places list the entries of atom after atom."""
+    """Make power steps for each atom; rows and places list the entries of atom after atom.
+
+    Sums are single precision: each assignment is a minimum, so a rounding of it raises the error
+    by its square alone.
+    """
     n_atoms, n_features = atoms.shape
-    direction = np.empty(n_features, np.float64)
+    direction = np.empty(n_features, np.float32)
     for j in range(n_atoms):
         d = atoms[j]
-        direction[:] = 0.0
-        for e in range(starts[j], starts[j + 1]):
-            E, x = residual[rows[e]], coefficients[rows[e], places[e]]
-            for m in range(n_features):
-                E[m] += x * d[m]
-                direction[m] += x * E[m]
-        norm = np.sqrt((direction * direction).sum())
-        if norm > 0.0:
-            for m in range(n_features):
-                d[m] = direction[m] / norm
-        for e in range(starts[j], starts[j + 1]):
-            E = residual[rows[e]]
-            x = np.float32(dot(E, d))
+        users = rows[starts[j] : starts[j + 1]]
+        user_places = places[starts[j] : starts[j + 1]]
+        for step in range(n_steps):
+            direction[:] = past[j]
+            for e in range(users.shape[0]):
+                E = residual[users[e]]
+                if step == 0:
+                    x = coefficients[users[e], user_places[e]]
+                    for m in range(E.shape[0]):
+                        E[m] += x * d[m]
+                else:
+                    x = np.float32(0.0)
+                    for m in range(E.shape[0]):
+                        x += E[m] * d[m]
+                    if nonnegative and x <= 0.0:
+                        continue
+                for m in range(E.shape[0]):
+                    direction[m] += x * E[m]
+            norm = math.sqrt(dot(direction, direction))
+            if norm > 0.0 and users.shape[0] > 0:
+                for m in range(d.shape[0]):
+                    d[m] = direction[m] / norm
+        for e in range(users.shape[0]):
+            E = residual[users[e]]
+            x = np.float32(0.0)
+            for m in range(E.shape[0]):
+                x += E[m] * d[m]
             if nonnegative and x < 0.0:
                 x = np.float32(0.0)
-            coefficients[rows[e], places[e]] = x
-            for m in range(n_features):
+            coefficients[users[e], user_places[e]] = x
+            for m in range(E.shape[0]):
                 E[m] -= x * d[m]
 
 
-def replace_atoms(fit: Fit, min_use: int, max_coherence: float, nonnegative: bool) -> int:
+def replace_atoms(
+    fit: Fit,
+    min_use: float,
+    max_coherence: float,
+    nonnegative: bool,
+    uses: NDArray[np.floating] | NDArray[np.int64] | None = None,
+) -> int:
     """Replace duplicate and rarely used atoms where that lowers the error; count them.
 
-    The new atom is a badly represented token, which it then represents alone and exactly.
+    The new atom is a badly represented token, which it then represents alone and exactly. Uses
+    are those of the fit unless they are given.
     """
-    uses = count_uses(fit)
+    if uses is None:
+        uses = count_uses(fit)
     twins = _twins(fit.atoms, uses, max_coherence, nonnegative)
     leaving = np.flatnonzero((twins >= 0) | (uses < min_use))
+    if not leaving.size:
+        return 0
     leaving = leaving[np.argsort(uses[leaving], kind="stable")]
     newcomers = _newcomers(fit, len(leaving), max_coherence, nonnegative)
     newcomer = next(newcomers, None)
@@ -170,15 +265,21 @@ def replace_atoms(fit: Fit, min_use: int, max_coherence: float, nonnegative: boo
 
 
 def _twins(
-    atoms: NDArray[np.float32], uses: NDArray[np.int64], max_coherence: float, nonnegative: bool
+    atoms: NDArray[np.float32],
+    uses: NDArray[np.floating] | NDArray[np.int64],
+    max_coherence: float,
+    nonnegative: bool,
 ) -> NDArray[np.int64]:
     """Give for each duplicate the more used atom that it resembles most, -1 for the others."""
     similarity = atoms @ atoms.T
     if not nonnegative:
-        similarity = np.abs(similarity)
+        np.abs(similarity, out=similarity)
+    np.fill_diagonal(similarity, -1)
     twins = np.full(len(atoms), -1, dtype=np.int64)
+    # All others stay, and are no twins of anyone; they are nearly all.
+    alike = np.flatnonzero(similarity.max(axis=1) > max_coherence)
     staying = np.zeros(len(atoms), dtype=bool)
-    for j in np.argsort(-uses, kind="stable"):
+    for j in alike[np.argsort(-uses[alike], kind="stable")]:
         candidates = np.where(staying, similarity[j], -1)
         if candidates.max() > max_coherence:
             twins[j] = candidates.argmax()

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 _NEGLIGIBLE = 1e-6
 # An atom whose squared distance from the span of the support is below this depends on it.
 _DEPENDENT = 1e-6
-# A correlation below this share of the norm of the token, or a residual below this share of its
-# energy, is computed in double precision.
+# Below this share of the token's norm (energy) a correlation (residual) is computed in float64.
 _UNSURE = 1e-3
 # Below this share of its norm a distance is computed in double precision from the atoms.
 _NEAR = 1e-2

@@ -22,6 +22,7 @@ from cgraph.sae import TopKSAE
 ESTIMATORS = {
     "KSVD": KSVD(),
     "KSVD-nonnegative": KSVD(4, max_nnz=2, nonnegative=True, residual_tol=0.1),
+    "KSVD-chunks": KSVD(3, max_nnz=2, window=20, extrapolation=0),
     "KSVD-exact": KSVD(4, max_nnz=2, exact_update=True, max_iter=3),
     "TopKSAE": TopKSAE(max_steps=20),
     "TopKSAE-two": TopKSAE(2, max_nnz=1, max_steps=20, usage_target=0, random_state=None),

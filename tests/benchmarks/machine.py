@@ -10,7 +10,7 @@ from typing import Any
 
 _PACKAGES = (
     *("numpy", "scipy", "numba", "scikit-learn", "torch", "streamlit"),
-    *("spams-bin", "imbalanced-learn", "skglm"),
+    *("spams-bin", "imbalanced-learn", "skglm", "ksvd"),
 )
 
 
