@@ -11,8 +11,9 @@ and W, b, D minimise the mean of ‖x - x̂‖² (Makhzani and Frey 2014; Gao et
 "Scaling and evaluating sparse autoencoders"). The selection bias only decides who is selected,
 never how large a coefficient is; it rises for atoms that are used too rarely and falls for the
 others, the balancing without an auxiliary loss of Wang et al. 2024 for mixtures of experts.
-Without it a good part of the atoms ends up too rare to be predicted as concepts, or dead; with it
-neither an auxiliary loss on dead atoms nor restarting them gained anything on real tokens.
+Without it a good part of the atoms ends up too rare to be predicted as concepts, or dead. It is
+bounded, since biases that rise together win nothing, and what dies all the same is started again
+in the direction of what is left of badly explained samples (Bricken et al. 2023).
 
 With some thousand images the plain objective is overfitted: on 7,000 class tokens of a ViT's
 tenth layer it explained .67 of the variance in training and .60 outside, and whether a concept is
@@ -146,9 +147,7 @@ class BatchTopKSAE(SparseAutoencoder):
     Samples that need more atoms get more (Bussmann, Leask and Nanda 2024, "BatchTopK sparse
     autoencoders"), but never more than `max_nnz`. Outside of the training a threshold stands for
     the batch, so that the code of a sample depends on it alone; it is the one that leaves
-    `mean_nnz` active atoms to a training sample on average. Dead atoms are started again in the
-    direction of what is left of badly explained samples (Bricken et al. 2023), and the selection
-    bias is bounded: both together leave fewer of them dead than either.
+    `mean_nnz` active atoms to a training sample on average.
 
     Parameters
     ----------
@@ -224,8 +223,7 @@ class ReluSAE(SparseAutoencoder):
     The loss gets λ times the sum of a sample's coefficients (Bricken et al. 2023, "Towards
     monosemanticity"), atoms used less than the mean at a discount. λ is adapted until `mean_nnz`
     atoms are active on average. No more than `max_nnz` ever are, those with the largest
-    pre-activations. Dead atoms are started again in the direction of what is left of badly
-    explained samples, as there. What the penalty took from the coefficients they get back after the
+    pre-activations. What the penalty took from the coefficients they get back after the
     training: one factor for each atom, found by least squares, which changes no label.
 
     Parameters

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from cgraph.sae_kernels import Active, drop_below
 
-# Largest selection bias under BatchTopK, for inputs whose mean squared norm is 1. Atoms compete
-# over all samples there, and biases that rise together only raise the bar.
+# Largest selection bias, for inputs whose mean squared norm is 1: biases that rise together only
+# raise the bar. Under BatchTopK, where atoms compete over all samples, that comes sooner.
+_MOST_BIAS = 0.1
 _MOST_BATCH_BIAS = 0.05
-# Norm of a revived row of the encoder, over the mean norm of those alive.
-_BATCH_REVIVED_NORM = 1.0
-_RELU_REVIVED_NORM = 0.2  # as in Bricken et al.
+# Norm of a revived row of the encoder, over the mean norm of those alive. A small one, as in
+# Bricken et al., wins no competition.
+_REVIVED_NORM = 1.0
+_RELU_REVIVED_NORM = 0.2
 # Steps between two looks at how many atoms are active without input noise, and how strongly the
 # l1 weight follows what is seen there.
 _LOOK_EVERY = 10
@@ -54,8 +56,8 @@ class TopK:
         Whether coefficients come out too short and are made longer after the training.
     most_bias : float
         Largest selection bias; 0 where rare atoms get no turn of their own.
-    revived_norm : float or None
-        Norm of a revived row of the encoder over the mean one; None leaves dead atoms alone.
+    revived_norm : float
+        Norm of a revived row of the encoder over the mean one.
     in_balance : bool
         Whether about `mean_nnz` atoms are active, so that figures of several steps compare.
     """
@@ -63,8 +65,8 @@ class TopK:
     threshold: float | None = None
     l1 = 0.0
     shrinks = False
-    most_bias = np.inf
-    revived_norm: float | None = None
+    most_bias = _MOST_BIAS
+    revived_norm = _REVIVED_NORM
     in_balance = True
 
     def __init__(self, max_nnz: int, mean_nnz: float) -> None:
@@ -85,7 +87,6 @@ class BatchTopK(TopK):
     """The largest scores of a batch, `mean_nnz` a sample on average."""
 
     most_bias = _MOST_BATCH_BIAS
-    revived_norm = _BATCH_REVIVED_NORM
 
     def thin(self, active: Active) -> None:
         """Keep the largest scores of the batch."""

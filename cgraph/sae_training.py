@@ -209,7 +209,7 @@ class Training:
                 if self._activation.in_balance:
                     schedule.see(step, batches if explained is None else explained, where)
                 del self._explained[:-1]
-                if self._activation.revived_norm and not schedule.is_settling(step):
+                if not schedule.is_settling(step):
                     self._revive(self._activation.revived_norm)
             if step % settings.record_every == 0 or last:
                 if explained is None:

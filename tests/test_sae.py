@@ -1,4 +1,4 @@
-"""Tests of the TopK autoencoder: planted dictionaries, the folded encoder, messages."""
+"""The TopK autoencoder: planted dictionaries, the folded encoder, messages."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ class TestTopkCodes:
         np.testing.assert_array_equal(indices, [[0, 2], [2, -1]])
         np.testing.assert_array_equal(coefficients, np.array([[3.0, 1.0], [0.5, 0.0]]))
         assert indices.dtype == np.int32 and coefficients.dtype == np.float32
+
+    def test_above_a_threshold(self):
+        pre = np.array([[3.0, -1.0, 1.0, 2.0], [-1.0, -2.0, 0.5, 0.0]], np.float32)
+        bias = np.array([0.0, 9.0, 1.5, 0.0], np.float32)
+        indices, coefficients = topk_codes(pre, bias, 3, threshold=2.0)
+        np.testing.assert_array_equal(indices, [[0, 2, -1], [-1, -1, -1]])
+        np.testing.assert_array_equal(coefficients, np.array([[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
 
     @settings(max_examples=60, deadline=None)
     @given(
