@@ -75,6 +75,10 @@ class TopKSAE(SparseAutoencoder):
     usage_target : float
         Wanted usage of the rarest atom, as a share of the mean usage `max_nnz / n_components`.
         0 turns the selection bias off.
+    max_bias : float
+        Largest selection bias, for inputs whose mean squared norm is 1. Where few atoms could do,
+        biases that rise together only raise the bar for all and extinguish atoms; where few are
+        truly rare, a larger one helps them.
     record_every : int
         Steps between two entries of `history_`.
     random_state : int, RandomState or None
@@ -119,6 +123,7 @@ class TopKSAE(SparseAutoencoder):
         encoder_penalty: float = 0.3,
         input_noise: float = 1.0,
         usage_target: float = 0.5,
+        max_bias: float = 0.1,
         record_every: int = 100,
         random_state: RandomState = 0,
     ) -> None:
@@ -132,6 +137,7 @@ class TopKSAE(SparseAutoencoder):
         self.encoder_penalty = encoder_penalty
         self.input_noise = input_noise
         self.usage_target = usage_target
+        self.max_bias = max_bias
         self.record_every = record_every
         self.random_state = random_state
 
@@ -162,6 +168,8 @@ class BatchTopKSAE(SparseAutoencoder):
     usage_target : float
         Wanted usage of the rarest atom, as a share of the mean usage `mean_nnz / n_components`.
         0 turns the selection bias off.
+    max_bias : float
+        As for `TopKSAE`; smaller, since atoms compete over all samples here.
     record_every, random_state
         As for `TopKSAE`.
 
@@ -190,6 +198,7 @@ class BatchTopKSAE(SparseAutoencoder):
         encoder_penalty: float = 0.3,
         input_noise: float = 1.0,
         usage_target: float = 0.5,
+        max_bias: float = 0.05,
         record_every: int = 100,
         random_state: RandomState = 0,
     ) -> None:
@@ -204,6 +213,7 @@ class BatchTopKSAE(SparseAutoencoder):
         self.encoder_penalty = encoder_penalty
         self.input_noise = input_noise
         self.usage_target = usage_target
+        self.max_bias = max_bias
         self.record_every = record_every
         self.random_state = random_state
 

@@ -17,10 +17,6 @@ from numpy.typing import NDArray
 
 from cgraph.sae_kernels import Active, drop_below
 
-# Largest selection bias, for inputs whose mean squared norm is 1: biases that rise together only
-# raise the bar. Under BatchTopK, where atoms compete over all samples, that comes sooner.
-_MOST_BIAS = 0.1
-_MOST_BATCH_BIAS = 0.05
 # Norm of a revived row of the encoder, over the mean norm of those alive. A small one, as in
 # Bricken et al., wins no competition.
 _REVIVED_NORM = 1.0
@@ -54,8 +50,6 @@ class TopK:
         Weight of the sum of a sample's coefficients in the loss.
     shrinks : bool
         Whether coefficients come out too short and are made longer after the training.
-    most_bias : float
-        Largest selection bias; 0 where rare atoms get no turn of their own.
     revived_norm : float
         Norm of a revived row of the encoder over the mean one.
     in_balance : bool
@@ -65,7 +59,6 @@ class TopK:
     threshold: float | None = None
     l1 = 0.0
     shrinks = False
-    most_bias = _MOST_BIAS
     revived_norm = _REVIVED_NORM
     in_balance = True
 
@@ -85,8 +78,6 @@ class TopK:
 
 class BatchTopK(TopK):
     """The largest scores of a batch, `mean_nnz` a sample on average."""
-
-    most_bias = _MOST_BATCH_BIAS
 
     def thin(self, active: Active) -> None:
         """Keep the largest scores of the batch."""
@@ -109,7 +100,6 @@ class Relu(TopK):
     """All positive pre-activations; an l1 penalty on the coefficients keeps them few."""
 
     shrinks = True
-    most_bias = 0.0
     revived_norm = _RELU_REVIVED_NORM
 
     def __init__(self, max_nnz: int, mean_nnz: float) -> None:

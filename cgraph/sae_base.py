@@ -38,6 +38,7 @@ class SparseAutoencoder(AtomsMixin, BaseEstimator):
     encoder_penalty: float
     input_noise: float
     usage_target: float
+    max_bias: float = 0.0
     record_every: int
     random_state: RandomState
 
@@ -115,6 +116,7 @@ class SparseAutoencoder(AtomsMixin, BaseEstimator):
             encoder_penalty=self.encoder_penalty,
             input_noise=self.input_noise,
             usage_target=self.usage_target,
+            max_bias=self.max_bias,
             tol=self.tol,
             patience=self.patience,
             record_every=self.record_every,
@@ -182,7 +184,7 @@ class SparseAutoencoder(AtomsMixin, BaseEstimator):
                 f"usage_target is {self.usage_target}; it must be at least 0 and below 1, a share "
                 f"of the mean usage of the atoms."
             )
-        for name in ("encoder_penalty", "input_noise", "tol"):
+        for name in ("encoder_penalty", "input_noise", "max_bias", "tol"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
 

@@ -67,6 +67,7 @@ class Settings:
     encoder_penalty: float
     input_noise: float
     usage_target: float
+    max_bias: float
     tol: float
     patience: int | None
     record_every: int
@@ -263,9 +264,9 @@ class Training:
         self._idle = np.where(counts > 0, 0, self._idle + 1)
         self._usage += _MEMORY * (counts / len(batch) - self._usage)
         self._running_error += _MEMORY * (error - self._running_error)
-        if settings.usage_target and activation.most_bias and not schedule.is_settling(step):
+        if settings.usage_target and settings.max_bias and not schedule.is_settling(step):
             self.selection += np.where(self._rare, _SELECTION_STEP, -_SELECTION_STEP).astype("f4")
-            np.clip(self.selection, 0, activation.most_bias, out=self.selection)
+            np.clip(self.selection, 0, settings.max_bias, out=self.selection)
         activation.follow(step, self._look)
         return error
 

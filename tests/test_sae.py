@@ -129,7 +129,9 @@ class TestPlanted:
 
     def test_selection_bias_keeps_rare_concepts(self):
         X, atoms, _ = _planted(4000, n_rare=16, rare_share=0.12)
-        without, with_bias = (_sae(usage_target=target).fit(X) for target in (0.0, 0.25))
+        without, with_bias = (
+            _sae(usage_target=target, max_bias=0.3).fit(X) for target in (0.0, 0.25)
+        )
         used = [np.asarray((sae.transform(X) > 0).sum(axis=0))[0] for sae in (without, with_bias)]
         assert (used[0] == 0).any()
         assert (used[1] > 0).all()

@@ -89,6 +89,7 @@ def _training(activation, **changes):
         encoder_penalty=0.3,
         input_noise=0.5,
         usage_target=0.5,
+        max_bias=0.1,
         tol=1e-3,
         patience=None,
         record_every=10,

@@ -173,7 +173,9 @@ class TestEarlyStop:
         for name in ARRAYS:
             np.testing.assert_array_equal(getattr(often, name), getattr(seldom, name))
 
-    @pytest.mark.parametrize(("name", "value"), [("patience", 0), ("tol", -1.0)])
+    @pytest.mark.parametrize(
+        ("name", "value"), [("patience", 0), ("tol", -1.0), ("max_bias", -0.1)]
+    )
     def test_settings(self, name, value, planted):
         with pytest.raises(ConfigError, match=rf"{name} is {value}"):
             TopKSAE(2, max_nnz=1, **{name: value}).fit(planted[0])
