@@ -8,7 +8,7 @@ of a concept. A sparse logistic model (`logistic`) predicts each concept from th
 layer before (`predictor`); its nonzero weights are the edges of the graph (`graph`). `evaluation`
 measures on images that took part in no fit, `study` keeps everything in one folder, `trace`
 follows one image through the graph, and `pipeline` runs the `stages` in this order. The command
-line (`cli`) and the app (`ui`) stand on top. The two dictionaries and, for a single target, the
+line (`cli`) and the app (`ui`) stand on top. The dictionaries and, for a single target, the
 predictor (`balanced_logistic`) are scikit-learn estimators.
 
 Importing the package loads nothing else; import the file you need.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cgraph import __version__
-from cgraph.config import PRESETS
+from cgraph.config import ENCODERS, METHODS, PRESETS
 from cgraph.errors import CgraphError, ConfigError, ImageError
 
 
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--images", type=Path, help="folder of images, or parquet file or folder")
     build.add_argument("--out", type=Path, required=True, help="the study folder to write")
     build.add_argument("--preset", choices=list(PRESETS), help="settings to start from")
+    build.add_argument("--method", choices=METHODS, help="how dictionaries are learned")
+    build.add_argument(
+        "--encoder", choices=ENCODERS, help="what makes the codes: the method's own, or a pursuit"
+    )
     build.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
     build.add_argument("--seed", type=int, metavar="N", help="seed of every random step")
     build.add_argument("--n-atoms", type=int, metavar="N", help="concepts of each layer")
@@ -145,6 +149,8 @@ def _build(options: argparse.Namespace) -> int:
         "max_images": options.max_images,
         "n_atoms": options.n_atoms,
         "max_nnz": options.max_nnz,
+        "method": options.method,
+        "encoder": options.encoder,
     }
     _check_workers(options.workers)
     if options.model is None and options.images is None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cgraph.errors import ConfigError
 
-Method = Literal["topk-sae", "ksvd"]
+Method = Literal["topk-sae", "ksvd", "batch-topk-sae", "relu-sae"]
+Encoder = Literal["own", "omp"]
 Inputs = Literal["labels", "codes", "pre-activations"]
 PenaltyUnit = Literal["absolute", "per-positive"]
 FinalRows = Literal["all", "bag"]
 ThresholdRule = Literal["matched", "half"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+ENCODERS: tuple[Encoder, ...] = get_args(Encoder)
+"""What a dictionary may be learned by, and what its codes may be made by."""
 
 TRAIN, TUNE, HELD_OUT = "train", "tune", "held-out"
 """Names of the three parts of a split, in the order in which images are dealt to them."""
@@ -38,14 +43,23 @@ class DictionaryConfig:
 
     method: Method = "topk-sae"
     """``topk-sae``: sparse autoencoder with a TopK activation (Gao et al. 2024); its labels are
-    thresholds on a linear map. ``ksvd``: K-SVD with orthogonal matching pursuit (Aharon et al.
-    2006), as in section 3.2 of the paper."""
+    thresholds on a linear map. ``batch-topk-sae`` (Bussmann et al. 2024) and ``relu-sae`` (Bricken
+    et al. 2023): autoencoders with a varying number of active concepts. ``ksvd``: K-SVD with
+    orthogonal matching pursuit (Aharon et al. 2006), as in section 3.2 of the paper."""
 
     n_atoms: int | None = 192
     """Atoms (concepts) per layer. ``None``: four times the width of the model, as in the paper."""
 
     max_nnz: int = 10
     """Most active concepts of one token, and so the most nonzeros of a code."""
+
+    mean_nnz: float | None = None
+    """Wanted mean number of active concepts of a token, for methods with a varying number;
+    ``None``: half of `max_nnz`."""
+
+    encoder: Encoder = "own"
+    """``own``: codes are made by what the method learned for it. ``omp``: by non-negative
+    orthogonal matching pursuit on its atoms, for an autoencoder; K-SVD's own is a pursuit."""
 
     nonnegative: bool = True
     """Whether coefficients must be positive. An autoencoder's always are."""
@@ -69,7 +83,8 @@ class DictionaryConfig:
     have attributes."""
 
     steps: int | None = None
-    """Optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's default."""
+    """Most optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's
+    default."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +196,12 @@ class BuildConfig:
         max_images: int | None = None,
         n_atoms: int | None = None,
         max_nnz: int | None = None,
+        method: Method | None = None,
+        encoder: Encoder | None = None,
     ) -> BuildConfig:
         """Return these settings with the given ones replaced; ``None`` leaves a setting alone."""
         top = {"seed": seed, "max_images": max_images}
-        inner = {"n_atoms": n_atoms, "max_nnz": max_nnz}
+        inner = {"n_atoms": n_atoms, "max_nnz": max_nnz, "method": method, "encoder": encoder}
         dictionary = dataclasses.replace(self.dictionary, **_given(inner))
         return dataclasses.replace(self, dictionary=dictionary, **_given(top))
 
@@ -194,7 +211,8 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_dictionary(config: DictionaryConfig) -> None:
-    _one_of("dictionary method", config.method, ("topk-sae", "ksvd"))
+    _one_of("dictionary method", config.method, METHODS)
+    _one_of("encoder", config.encoder, ENCODERS)
     _yes_or_no("nonnegative", config.nonnegative)
     _yes_or_no("center", config.center)
     _at_least("max_nnz", config.max_nnz, 1)
@@ -218,15 +236,36 @@ def _check_dictionary(config: DictionaryConfig) -> None:
             )
     if config.steps is not None:
         _at_least("steps", config.steps, 1)
-    if config.method == "topk-sae" and not config.nonnegative:
+    if config.method != "ksvd" and not config.nonnegative:
         raise ConfigError(
-            "method 'topk-sae' and nonnegative=False contradict each other: an autoencoder's "
-            "coefficients are never negative. Choose method 'ksvd' for signed codes."
+            f"method {config.method!r} and nonnegative=False contradict each other: an "
+            "autoencoder's coefficients are never negative. Choose method 'ksvd' for signed codes."
         )
+    if config.mean_nnz is not None:
+        _check_mean(config, config.mean_nnz)
     if config.whiten and not config.center:
         raise ConfigError(
             f"whiten={config.whiten} and center=False contradict each other: principal "
             "components are taken about the mean. Leave center on."
+        )
+
+
+def _check_mean(config: DictionaryConfig, mean_nnz: float) -> None:
+    if config.method not in ("batch-topk-sae", "relu-sae"):
+        raise ConfigError(
+            f"mean_nnz={mean_nnz} and method {config.method!r} contradict each other: a token has "
+            "max_nnz active concepts there. Leave mean_nnz out, or choose method "
+            "'batch-topk-sae' or 'relu-sae'."
+        )
+    if config.encoder == "omp":
+        raise ConfigError(
+            f"mean_nnz={mean_nnz} and encoder 'omp' contradict each other: a pursuit takes max_nnz "
+            "atoms. Leave mean_nnz out, or choose encoder 'own'."
+        )
+    if isinstance(mean_nnz, bool) or not 0 < mean_nnz <= config.max_nnz:
+        raise ConfigError(
+            f"mean_nnz is {mean_nnz!r}: it must be a number above 0 and at most max_nnz, which is "
+            f"{config.max_nnz}. Lower mean_nnz or raise max_nnz."
         )
 
 

@@ -114,7 +114,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class TopKEncoder:
-    """The `max_nnz` largest positive outputs of a linear map.
+    """The `max_nnz` largest positive outputs of a linear map, or those of them above a threshold.
 
     Attributes
     ----------
@@ -126,12 +126,16 @@ class TopKEncoder:
         Added to ``pre / gain`` only for ranking, and only where ``pre > 0``: it gives rare
         concepts their turn.
     gain : ndarray of float32, shape (n_atoms,)
+    threshold : float or None
+        What ``pre / gain + selection_bias`` of an active concept exceeds; ``None`` for no more
+        than being among the largest.
     """
 
     weight: np.ndarray
     bias: np.ndarray
     selection_bias: np.ndarray
     gain: np.ndarray
+    threshold: float | None = None
 
     def pre_activations(self, centred: np.ndarray, atoms: np.ndarray | None = None) -> np.ndarray:
         """Return the linear output of every concept, or of some: ``(n_samples, n_atoms)``."""
@@ -142,7 +146,7 @@ class TopKEncoder:
     def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
         """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
         prepared = self.pre_activations(centred) / self.gain
-        indices, values = topk_codes(prepared, self.selection_bias, max_nnz)
+        indices, values = topk_codes(prepared, self.selection_bias, max_nnz, self.threshold)
         return indices, values * self.gain[indices]
 
 
@@ -210,6 +214,7 @@ class Dictionary:
         bias: np.ndarray,
         selection_bias: np.ndarray,
         max_nnz: int,
+        threshold: float | None = None,
     ) -> Dictionary:
         """Fold an autoencoder trained on prepared vectors into token space."""
         atoms, gain = preparation.to_token_space(components)
@@ -220,6 +225,7 @@ class Dictionary:
             (bias * gain).astype(np.float32),
             np.asarray(selection_bias, dtype=np.float32),
             gain.astype(np.float32),
+            threshold,
         )
         return cls(atoms.astype(np.float32), preparation.mean, max_nnz, encoder)
 
@@ -312,6 +318,8 @@ class Dictionary:
             tensors["encoder.weight"] = self.encoder.weight
             tensors["encoder.bias"] = self.encoder.bias
             tensors["encoder.selection_bias"] = self.encoder.selection_bias
+            if self.encoder.threshold is not None:
+                tensors["encoder.threshold"] = np.array([self.encoder.threshold], dtype=np.float32)
         else:
             tensors["encoder.components"] = self.encoder.components
             tensors["encoder.nonnegative"] = np.array([self.encoder.nonnegative], dtype=np.uint8)
@@ -333,11 +341,13 @@ class Dictionary:
             width_fits = len(shape) == 2 and gain.shape == shape[:1]
             encoder: TopKEncoder | PursuitEncoder
             if "encoder.weight" in tensors:
+                above = tensors.get("encoder.threshold")
                 encoder = TopKEncoder(
                     tensors["encoder.weight"],
                     tensors["encoder.bias"],
                     tensors["encoder.selection_bias"],
                     gain,
+                    None if above is None else float(above[0]),
                 )
                 biases = encoder.bias.shape, encoder.selection_bias.shape
                 width_fits = width_fits and encoder.weight.shape == shape
@@ -390,7 +400,7 @@ def layer_prefix(layer: int) -> str:
 
 
 def topk_codes(
-    pre: np.ndarray, selection_bias: np.ndarray, max_nnz: int
+    pre: np.ndarray, selection_bias: np.ndarray, max_nnz: int, threshold: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the active atoms of every sample from its pre-activations.
 
@@ -402,6 +412,9 @@ def topk_codes(
         Added to positive pre-activations before they compete, in the units of `pre`.
     max_nnz : int
         Largest number of active atoms of one sample; at most `n_atoms`.
+    threshold : float, optional
+        What a pre-activation with its selection bias must exceed to be active, in the units of
+        `pre`. None: no more than being positive.
 
     Returns
     -------
@@ -423,6 +436,8 @@ def topk_codes(
     scores = np.where(pre > 0, pre + selection_bias, -np.inf)
     chosen = np.argpartition(scores, n_atoms - max_nnz, axis=1)[:, n_atoms - max_nnz :]
     active = np.take_along_axis(pre, chosen, axis=1) > 0
+    if threshold is not None:
+        active &= np.take_along_axis(scores, chosen, axis=1) > threshold
     # Inactive places sort behind every atom.
     indices = np.sort(np.where(active, chosen, n_atoms), axis=1)
     active = indices < n_atoms

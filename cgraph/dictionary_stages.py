@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from cgraph.manifest import DICTIONARIES, IMAGES, evaluation_file
 from cgraph.metrics import matthews
 from cgraph.stages import WORK, Job, Outcome, split_of, tokens_of
 from cgraph.store import read_table, read_tensors, write_table, write_tensors
+
+if TYPE_CHECKING:
+    from cgraph.sae_base import SparseAutoencoder
 
 TRAINING_SCHEMA = pa.schema(
     [
@@ -110,19 +113,31 @@ def _fit(
             preparation, ksvd.components_, max_nnz, nonnegative=nonnegative
         )
         return dictionary, {"n_steps": ksvd.n_iter_, "stopped_because": ksvd.stopped_because_}
-    from cgraph.sae import TopKSAE
+    from cgraph.sae import BatchTopKSAE, ReluSAE, TopKSAE
 
     options = {} if steps is None else {"max_steps": steps}
-    sae = TopKSAE(n_atoms, max_nnz=max_nnz, random_state=seed, **options)
+    sae: SparseAutoencoder
+    if method == "topk-sae":
+        sae = TopKSAE(n_atoms, max_nnz=max_nnz, random_state=seed, **options)
+    else:
+        estimator = BatchTopKSAE if method == "batch-topk-sae" else ReluSAE
+        options["mean_nnz"] = config.dictionary.mean_nnz
+        sae = estimator(n_atoms, max_nnz=max_nnz, random_state=seed, **options)
     sae.fit(prepared, X_tune=preparation.apply(tune))
-    dictionary = Dictionary.from_autoencoder(
-        preparation,
-        sae.components_,
-        sae.encoder_weight_,
-        sae.encoder_bias_,
-        sae.selection_bias_,
-        max_nnz,
-    )
+    if config.dictionary.encoder == "omp":
+        dictionary = Dictionary.from_pursuit(
+            preparation, sae.components_, max_nnz, nonnegative=True
+        )
+    else:
+        dictionary = Dictionary.from_autoencoder(
+            preparation,
+            sae.components_,
+            sae.encoder_weight_,
+            sae.encoder_bias_,
+            sae.selection_bias_,
+            max_nnz,
+            sae.threshold_,
+        )
     return dictionary, {"n_steps": sae.n_steps_, "stopped_because": sae.stopped_because_}
 
 

@@ -1,9 +1,9 @@
 """What the estimators share: they follow scikit-learn's conventions and speak to people.
 
-`cgraph.ksvd.KSVD`, `cgraph.sae.TopKSAE` and `cgraph.balanced_logistic.BalancedBagLogistic` can be
-put into pipelines, searched over and cloned like any estimator of scikit-learn. Data are checked
-by scikit-learn itself, which also records the names of features; what it refuses becomes a
-`DataError`.
+`cgraph.ksvd.KSVD`, the autoencoders of `cgraph.sae` and
+`cgraph.balanced_logistic.BalancedBagLogistic` can be put into pipelines, searched over and cloned
+like any estimator of scikit-learn. Data are checked by scikit-learn itself, which also records the
+names of features; what it refuses becomes a `DataError`.
 """
 
 from __future__ import annotations

@@ -187,7 +187,8 @@ def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:
             "numbers: no more principal components can be kept. Lower whiten."
         )
     width = dictionary.whiten or vision.d_model
-    if dictionary.method == "ksvd" and dictionary.max_nnz > width:
+    by_pursuit = dictionary.method == "ksvd" or dictionary.encoder == "omp"
+    if by_pursuit and dictionary.max_nnz > width:
         raise ConfigError(
             f"max_nnz is {dictionary.max_nnz}, and a prepared token has {width} numbers: a pursuit "
             "finds no more active concepts than that. Lower max_nnz."

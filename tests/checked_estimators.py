@@ -17,7 +17,7 @@ from typing import Any
 
 from cgraph.balanced_logistic import BalancedBagLogistic
 from cgraph.ksvd import KSVD
-from cgraph.sae import TopKSAE
+from cgraph.sae import BatchTopKSAE, ReluSAE, TopKSAE
 
 ESTIMATORS = {
     "KSVD": KSVD(),
@@ -26,6 +26,8 @@ ESTIMATORS = {
     "KSVD-exact": KSVD(4, max_nnz=2, exact_update=True, max_iter=3),
     "TopKSAE": TopKSAE(max_steps=20),
     "TopKSAE-two": TopKSAE(2, max_nnz=1, max_steps=20, usage_target=0, random_state=None),
+    "BatchTopKSAE": BatchTopKSAE(max_steps=20),
+    "ReluSAE": ReluSAE(3, max_nnz=3, mean_nnz=1, max_steps=20, random_state=None),
     "BalancedBagLogistic": BalancedBagLogistic(),
     "BalancedBagLogistic-prior": BalancedBagLogistic(
         10, penalty_unit="absolute", bag_cap=40, n_bags=5, world="prior", random_state=None

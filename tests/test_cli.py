@@ -113,6 +113,16 @@ def test_bad_images_are_named_and_the_others_traced(tiny_study, tiny_inputs, tmp
              "--workers", "0"],
             "--workers is 0",
         ),
+        (
+            ["build", "--model", "{model}", "--images", "{images}", "--out", "{tmp}/x",
+             "--preset", "paper", "--method", "relu-sae"],
+            "method 'relu-sae' and nonnegative=False contradict each other",
+        ),
+        (
+            ["build", "--model", "{model}", "--images", "{images}", "--out", "{tmp}/x",
+             "--encoder", "omp", "--max-nnz", "40"],
+            "max_nnz is 40, and a prepared token has 24 numbers",
+        ),
     ],
 )  # fmt: skip
 def test_errors_are_sentences(arguments, sentence, tiny_inputs, tmp_path, capsys):

@@ -26,7 +26,8 @@ def test_the_paper_preset_is_the_papers():
 
 
 def test_options_replace_only_what_is_given():
-    config = preset("default").with_options(seed=3, n_atoms=64)
+    config = preset("default").with_options(seed=3, n_atoms=64, method="relu-sae", encoder="omp")
+    assert (config.dictionary.method, config.dictionary.encoder) == ("relu-sae", "omp")
     assert (config.seed, config.dictionary.n_atoms) == (3, 64)
     assert config.max_images is None
     assert config.dictionary.max_nnz == preset("default").dictionary.max_nnz
@@ -62,6 +63,12 @@ def test_values_out_of_range(settings, sentence):
         ({"nonnegative": False}, "'topk-sae' and nonnegative=False contradict"),
         ({"center": False, "whiten": 4}, "whiten=4 and center=False contradict"),
         ({"steps": 0}, "steps is 0"),
+        ({"encoder": "lasso"}, "encoder is 'lasso'. Allowed: own, omp"),
+        ({"method": "relu-sae", "nonnegative": False}, "'relu-sae' and nonnegative=False"),
+        ({"mean_nnz": 3}, r"mean_nnz=3 and method 'topk-sae' contradict.*or choose method"),
+        ({"method": "relu-sae", "mean_nnz": 3, "encoder": "omp"}, "mean_nnz=3 and encoder 'omp'"),
+        ({"method": "relu-sae", "mean_nnz": 11}, "mean_nnz is 11.*at most max_nnz, which is 10"),
+        ({"method": "relu-sae", "mean_nnz": 0}, "mean_nnz is 0"),
     ],
 )
 def test_dictionary_settings_refused(settings, sentence):

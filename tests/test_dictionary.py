@@ -117,6 +117,9 @@ def test_errors_say_what_to_do():
     tensors = dictionary.to_tensors()
     with pytest.raises(StudyError, match="lacks the array 'mean'"):
         Dictionary.from_tensors({k: v for k, v in tensors.items() if k != "mean"})
+    for threshold, sentence in (([], "do not fit together"), ([np.nan], "not finite")):
+        with pytest.raises(StudyError, match=sentence):
+            Dictionary.from_tensors({**tensors, "encoder.threshold": np.array(threshold)})
     with pytest.raises(StudyError, match="do not fit together"):
         Dictionary.from_tensors({**tensors, "mean": np.zeros(3, dtype=np.float32)})
 

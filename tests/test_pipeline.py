@@ -240,3 +240,31 @@ def test_the_papers_dictionary(whiten, tiny_inputs, tmp_path):
     study = build_study(*tiny_inputs, tmp_path / "study", config, workers=1)
     assert (study.codes(2).coefficients < 0).any()
     assert all(layer["explained_variance"] > 0.3 for layer in study.info()["layers"])
+
+
+@pytest.mark.parametrize("method", ["batch-topk-sae", "relu-sae"])
+def test_a_varying_number_of_active_concepts(method, tiny_inputs, tmp_path):
+    dictionary = dataclasses.replace(tiny.CONFIG.dictionary, method=method, mean_nnz=2, steps=600)
+    config = dataclasses.replace(tiny.CONFIG, dictionary=dictionary)
+    study = build_study(*tiny_inputs, tmp_path / "study", config, workers=1)
+    assert (study.dictionary(2).encoder.threshold is None) == (method == "relu-sae")
+    lengths = np.diff(study.codes(2).offsets)
+    assert len(set(lengths)) > 1 and lengths.max() <= 4
+    assert 1 < lengths.mean() < 3
+    assert (study.codes(2).coefficients > 0).all()
+
+
+def test_an_autoencoders_atoms_with_codes_by_pursuit(tiny_inputs, tiny_study, tmp_path):
+    dictionary = dataclasses.replace(tiny.CONFIG.dictionary, encoder="omp")
+    config = dataclasses.replace(tiny.CONFIG, dictionary=dictionary)
+    study = build_study(*tiny_inputs, tmp_path / "study", config, workers=1)
+    for layer in (1, 4):
+        own, other = study.dictionary(layer), tiny_study.dictionary(layer)
+        np.testing.assert_array_equal(own.atoms, other.atoms)
+        assert type(own.encoder).__name__ == "PursuitEncoder"
+        assert (study.codes(layer).coefficients > 0).all()
+    explained, of_own = (
+        [layer["explained_variance"] for layer in each.info()["layers"]]
+        for each in (study, tiny_study)
+    )
+    assert np.mean(explained) > np.mean(of_own)

@@ -230,6 +230,7 @@ def test_settings_of_stages_not_yet_done_may_change(tiny_inputs, tmp_path):
         ({"n_atoms": 400}, "n_atoms is 400, and 480 images leave only about 336 for training"),
         ({"whiten": 25}, "whiten is 25, and a token of this model has 24 numbers"),
         ({"method": "ksvd", "n_atoms": 64, "max_nnz": 25}, "max_nnz is 25"),
+        ({"encoder": "omp", "n_atoms": 64, "max_nnz": 25}, "max_nnz is 25"),
         (
             {"method": "ksvd", "n_atoms": 64, "whiten": 3},
             "max_nnz is 4, and a prepared token has 3",

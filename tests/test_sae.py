@@ -1,4 +1,4 @@
-"""Tests of the TopK autoencoder: planted dictionaries, the folded encoder, messages."""
+"""The TopK autoencoder: planted dictionaries, the folded encoder, messages."""
 
 from __future__ import annotations
 
@@ -79,6 +79,13 @@ class TestTopkCodes:
         np.testing.assert_array_equal(coefficients, np.array([[3.0, 1.0], [0.5, 0.0]]))
         assert indices.dtype == np.int32 and coefficients.dtype == np.float32
 
+    def test_above_a_threshold(self):
+        pre = np.array([[3.0, -1.0, 1.0, 2.0], [-1.0, -2.0, 0.5, 0.0]], np.float32)
+        bias = np.array([0.0, 9.0, 1.5, 0.0], np.float32)
+        indices, coefficients = topk_codes(pre, bias, 3, threshold=2.0)
+        np.testing.assert_array_equal(indices, [[0, 2, -1], [-1, -1, -1]])
+        np.testing.assert_array_equal(coefficients, np.array([[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
+
     @settings(max_examples=60, deadline=None)
     @given(
         pre=arrays(np.float32, (3, 7), elements=st.floats(-4, 4, width=32), unique=True),
@@ -122,7 +129,9 @@ class TestPlanted:
 
     def test_selection_bias_keeps_rare_concepts(self):
         X, atoms, _ = _planted(4000, n_rare=16, rare_share=0.12)
-        without, with_bias = (_sae(usage_target=target).fit(X) for target in (0.0, 0.25))
+        without, with_bias = (
+            _sae(usage_target=target, max_bias=0.3).fit(X) for target in (0.0, 0.25)
+        )
         used = [np.asarray((sae.transform(X) > 0).sum(axis=0))[0] for sae in (without, with_bias)]
         assert (used[0] == 0).any()
         assert (used[1] > 0).all()
