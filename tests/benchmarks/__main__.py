@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import graph_fits, pursuit
+from tests.benchmarks import balanced_bagging, graph_fits, pursuit
 from tests.benchmarks.machine import describe, table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -22,6 +22,7 @@ BEGIN, END = "<!-- engine: begin -->", "<!-- engine: end -->"
 
 BENCHMARKS: tuple[tuple[str, Callable[[bool], dict[str, Any]]], ...] = (
     ("Fits of the graph", graph_fits.measure),
+    ("Balanced bagging of one concept", balanced_bagging.measure),
     ("Orthogonal matching pursuit", pursuit.measure),
 )
 
