@@ -1,16 +1,15 @@
 """Autoencoders: speed against dense autograd, and what their concepts are worth on real tokens.
 
-``python -m tests.benchmarks.autoencoders [speed] [paper] [real]`` prints Markdown tables, all three
-if none is named. One thread: set ``OMP_NUM_THREADS=1``. The real part reads a model and photographs
-from the folder named by CGRAPH_REAL_DIR and keeps the tokens in the folder for temporary files;
-CGRAPH_TOKENS names a file of tokens made before (``tokens`` in an .npz, one array a layer).
+``python -m tests.benchmarks.autoencoders [speed] [paper] [real]`` prints Markdown tables, all
+three if none is named. One thread: set ``OMP_NUM_THREADS=1``. The real part reads a model and
+photographs from the folder named by CGRAPH_REAL_DIR; ``--cache FILE.npz`` keeps their tokens for
+the next run.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from cgraph.metrics import auc
 from cgraph.predictor import SparseInputs
 from cgraph.sae import BatchTopKSAE, ReluSAE, TopKSAE
 from tests.benchmarks.machine import describe, table
+from tests.benchmarks.real_tokens import real_tokens
 
 N_FEATURES, N_ATOMS, MAX_NNZ = 768, 3072, 10
 SAME = 0.01  # largest difference of explained variances that still counts as equal
@@ -123,27 +123,6 @@ def paper_size() -> str:
     return f"{table([row])}\n\n{sae.stopped_because_}"
 
 
-def real_tokens() -> np.ndarray:
-    """Return class tokens of 10,000 photographs, (layers, images, width); made once."""
-    given = os.environ.get("CGRAPH_TOKENS")
-    place = Path(given or Path(tempfile.gettempdir()) / "cgraph-real-tokens.npz")
-    if not place.is_file():
-        import pyarrow.parquet as pq
-
-        from cgraph.decoding import load_image
-        from cgraph.vit import VisionModel
-
-        folder = Path(os.environ["CGRAPH_REAL_DIR"])
-        model = VisionModel.load(folder / "deit-tiny")
-        photographs = pq.read_table(folder / "photos-64px.parquet")["image"].to_pylist()
-        parts = []
-        for start in range(0, len(photographs), 50):
-            some = [load_image(p["bytes"], p["path"]) for p in photographs[start : start + 50]]
-            parts.append(np.asarray(model.class_tokens(model.preprocess(some))))
-        np.savez(place, tokens=np.concatenate(parts, axis=1))
-    return np.load(place)["tokens"]
-
-
 def fitted(
     method: str, nonzeros: int, train: np.ndarray, tune: np.ndarray, budget: float
 ) -> tuple[Dictionary, float]:
@@ -207,9 +186,9 @@ def graph_auc(left: list[Codes], right: list[Codes]) -> tuple[float, int]:
     return float(areas[scored].mean()), int(scored.sum())
 
 
-def real(budget: float = 6.0) -> str:
+def real(cache: Path | None, budget: float = 6.0) -> str:
     """Compare methods on real class tokens, at equal processor time."""
-    tokens = real_tokens()
+    tokens = real_tokens(10_000, cache)
     order = np.random.default_rng(0).permutation(tokens.shape[1])
     train, tune, held_out = np.split(order, [int(0.7 * len(order)), int(0.85 * len(order))])
     rows = []
@@ -243,21 +222,23 @@ def real(budget: float = 6.0) -> str:
     return table(rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {"speed": speed, "paper": paper_size, "real": real}
+PARTS = ("speed", "paper", "real")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
-    wanted = parser.parse_args().parts or list(PARTS)
+    parser.add_argument("--cache", type=Path, help="where the real tokens are kept, an .npz file")
+    options = parser.parse_args()
     print(f"Measured on: {describe()}.")
-    for name in wanted:
-        if name == "real" and not (
-            os.environ.get("CGRAPH_REAL_DIR") or os.environ.get("CGRAPH_TOKENS")
-        ):
-            print("\nCGRAPH_REAL_DIR is not set: no real tokens.")
-            continue
-        print(f"\n### {name}\n\n{PARTS[name]()}", flush=True)
+    for name in options.parts or PARTS:
+        print(f"\n### {name}\n", flush=True)
+        if name != "real":
+            print({"speed": speed, "paper": paper_size}[name]())
+        elif options.cache is None and not os.environ.get("CGRAPH_REAL_DIR"):
+            print("CGRAPH_REAL_DIR is not set: no real tokens.")
+        else:
+            print(real(options.cache))
 
 
 if __name__ == "__main__":

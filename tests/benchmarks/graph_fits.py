@@ -1,34 +1,27 @@
-"""The l1-logistic fits of the graph against liblinear and imbalanced-learn, on the same bags.
+"""The l1-logistic fits of the graph against scikit-learn's liblinear, on the same bags.
 
-First it is checked that the answers agree: the objective of every fit is within 1e-5 of
-liblinear's (tolerance 1e-6, intercept_scaling 100), and the features kept over the bags are the
-same, those aside whose gradient lies within 0.01 μ of the threshold in a bag that decides; how many
-these are is counted. Only then is anything timed: one thread, the two taking turns target by
+First it is checked that the answers agree (`tests.benchmarks.gates`; tolerance 1e-6,
+intercept_scaling 100). Only then is anything timed: one thread, the two taking turns target by
 target, processor time.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from cgraph.bag_fits import BagRows, bag_rows, fit_bags
 from cgraph.bagging import draw_bags
 from cgraph.logistic import MAX_ITER, TOLERANCE
 from cgraph.proximal_newton import Settings
+from tests.benchmarks.gates import Fit, Gate, compare_bags, liblinear
 from tests.benchmarks.planted_pair import PlantedPair, plant_pair
 
 N_BAGS = 20
-KEEP_SHARE = 0.8
-OBJECTIVE_TOLERANCE = 1e-5
-BORDER = 0.01
 
 
 @dataclass(frozen=True)
@@ -57,39 +50,6 @@ def regimes(quick: bool) -> list[Regime]:
     ]
 
 
-def liblinear(X: sparse.csr_array, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
-    """Fit with scikit-learn's liblinear, its penalty on the intercept made negligible."""
-    model = LogisticRegression(
-        l1_ratio=1, solver="liblinear", C=1 / penalty, tol=1e-6, intercept_scaling=100,
-        max_iter=5000, random_state=0,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.fit(X, y)
-    return model.coef_[0], float(model.intercept_[0])
-
-
-def objective(
-    X: sparse.csr_array, y: np.ndarray, theta: np.ndarray, intercept: float, penalty: float
-) -> float:
-    """Return the minimised sum, penalty included."""
-    score = X @ theta + intercept
-    loss = np.logaddexp(0, np.where(y, -score, score)).sum()
-    return float(loss + penalty * np.abs(theta).sum())
-
-
-def at_the_border(
-    X: sparse.csr_array, y: np.ndarray, theta: np.ndarray, intercept: float, penalty: float
-) -> np.ndarray:
-    """Return the features that are as good as undecided between zero and a small weight."""
-    gradient = X.T @ (expit(X @ theta + intercept) - y)
-    return np.abs(np.abs(gradient) - penalty) <= BORDER * penalty
-
-
-def _kept(used: np.ndarray) -> np.ndarray:
-    return used > KEEP_SHARE * N_BAGS + 1e-9
-
-
 class Target:
     """One target: its bags, and the two ways to fit them."""
 
@@ -109,36 +69,15 @@ class Target:
         """Fit all bags with cgraph."""
         return fit_bags(self._rows, self.bags, self.n_positive, self._allowed, self._settings)
 
-    def theirs(self, bag: int) -> tuple[np.ndarray, float]:
+    def theirs(self, bag: int) -> Fit:
         """Fit one bag with liblinear, copying its rows out as its users must."""
         return liblinear(self._X[self.bags[bag]], self.y, self._penalty)
 
-    def compare(self) -> dict[str, float]:
-        """Compare objectives of all bags and the kept features."""
-        weights, intercepts, violations = self.ours()
-        worst, used, border = 0.0, np.zeros(len(self._allowed), int), np.zeros_like(self._allowed)
-        nonzeros = []
-        for bag in range(N_BAGS):
-            X = self._X[self.bags[bag]]
-            theta, intercept = self.theirs(bag)
-            reference = objective(X, self.y, theta, intercept, self._penalty)
-            ours = objective(X, self.y, weights[bag], intercepts[bag], self._penalty)
-            worst = max(worst, ours / reference - 1)
-            used += theta != 0
-            nonzeros.append(np.count_nonzero(theta))
-            border |= at_the_border(X, self.y, theta, intercept, self._penalty) & (
-                (theta != 0) != (weights[bag] != 0)
-            )
-        kept, reference = _kept(np.count_nonzero(weights, axis=0)), _kept(used)
-        differ = kept != reference
-        return {
-            "gap": worst,
-            "violation": float(violations.max()),
-            "kept": int(reference.sum()),
-            "differ": int((differ & ~border).sum()),
-            "border": int((differ & border).sum()),
-            "nonzeros": float(np.mean(nonzeros)),
-        }
+    def compare(self) -> tuple[Gate, float]:
+        """Compare all bags; return what came out and our worst optimality violation."""
+        fits = self.ours()
+        gate = compare_bags(self._X, self.bags, self.n_positive, self._penalty, fits)
+        return gate, float(fits[2].max())
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -159,10 +98,9 @@ def measure(quick: bool) -> dict[str, Any]:
             Target(pair, regime, column, narrow, X) for column in range(pair.targets.shape[1])
         ]
         checked = [target.compare() for target in targets]
-        gap = max(check["gap"] for check in checked)
-        differ = sum(check["differ"] for check in checked)
-        violation = max(check["violation"] for check in checked)
-        equal &= gap <= OBJECTIVE_TOLERANCE and differ == 0 and violation <= TOLERANCE
+        gates = [gate for gate, _ in checked]
+        violation = max(worst for _, worst in checked)
+        equal &= all(gate.equal for gate in gates) and violation <= TOLERANCE
         ours, theirs, ratios = 0.0, 0.0, []
         timed_bags = range(0, N_BAGS, 10 if quick else 4)
         for target in targets:
@@ -183,11 +121,11 @@ def measure(quick: bool) -> dict[str, Any]:
                 "inputs": regime.name,
                 "targets": n,
                 "positives": int(np.median([target.n_positive for target in targets])),
-                "nonzeros": round(float(np.median([check["nonzeros"] for check in checked])), 1),
-                "largest gap": f"{gap:.1e}",
-                "kept": sum(check["kept"] for check in checked),
-                "differ": differ,
-                "at the border": sum(check["border"] for check in checked),
+                "nonzeros": round(float(np.median([gate.nonzeros for gate in gates])), 1),
+                "largest gap": f"{max(gate.gap for gate in gates):.1e}",
+                "kept": sum(gate.kept for gate in gates),
+                "differ": sum(gate.differ for gate in gates),
+                "at the border": sum(gate.border for gate in gates),
                 "ours, ms a fit": round(1e3 * ours / n, 4),
                 "liblinear, ms a fit": round(1e3 * theirs / n, 3),
                 "ratio": round(theirs / ours, 1),
