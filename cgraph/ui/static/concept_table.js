@@ -57,8 +57,9 @@ function drawRow(line, row, concepts, table) {
   if (row.share !== null) {
     add(add(lead, "span", "bar"), "i").style.width = `${100 * Math.min(1, row.share)}%`;
   }
-  for (const shown of row.cells) {
+  for (const [column, shown] of row.cells.entries()) {
     const cell = add(line, "td", shown.length ? "filled" : "empty");
+    cell.classList.toggle("lowers", row.lowering.includes(column));
     const group = add(cell, "div", "group");
     for (const [id, note] of shown) group.appendChild(concept(id, note, concepts.get(id), table));
   }
