@@ -176,8 +176,12 @@ class LayerEdges:
             sums[sign] = np.bincount(self.children, sizes, self.n_children)
         return sums
 
+    @cached_property
+    def _shares(self) -> dict[str, np.ndarray]:
+        return {}
+
     def shares(self, sign: str = BOTH) -> np.ndarray:
-        """Return the share of each edge, 0 where it is not followed.
+        """Return the share of each edge, 0 where it is not followed; not to be changed.
 
         Parameters
         ----------
@@ -188,11 +192,15 @@ class LayerEdges:
         -------
         ndarray of float64, shape (n_edges,)
         """
-        followed = has_sign(self.weights, sign)
-        sums = (self.whole or self)._sums[sign][self.children]
-        sizes = np.abs(self.weights, dtype=np.float64)
-        # Of a child without a followed edge the sum is 0, and so is every share.
-        return np.divide(sizes, sums, out=np.zeros(len(sizes)), where=followed & (sums > 0))
+        if sign not in self._shares:
+            followed = has_sign(self.weights, sign)
+            sums = (self.whole or self)._sums[sign][self.children]
+            sizes = np.abs(self.weights, dtype=np.float64)
+            # Of a child without a followed edge the sum is 0, and so is every share.
+            self._shares[sign] = np.divide(
+                sizes, sums, out=np.zeros(len(sizes)), where=followed & (sums > 0)
+            )
+        return self._shares[sign]
 
     def from_parents(self, parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the children of some parents, and the entry of each of these edges."""

@@ -3,8 +3,9 @@
 Rows and columns are brought into an order by spectral co-clustering (Dhillon 2001): the leading
 singular vectors of the weights, each row and column scaled by the root of its sum, place parents
 and children in one space, where k-means groups them. Groups follow one another along the second
-vector, and so do the concepts within each. The vectors come from a few steps of subspace iteration
-(Halko, Martinsson and Tropp 2011) over the sparse weights; the dense matrix is never made.
+vector, and so do the children within each; a parent stands at the mean place of its children. The
+vectors come from a few steps of subspace iteration (Halko, Martinsson and Tropp 2011) over the
+sparse weights; the dense matrix is never made.
 """
 
 from __future__ import annotations
@@ -98,27 +99,55 @@ def seriate(edges: LayerEdges, *, seed: int = 0) -> Seriation:
     live = [np.flatnonzero(total > 0) for total in sums]
     if min(map(len, live)) == 0:
         return _without_groups(shape)
-    scales = [np.sqrt(np.divide(1, s, out=np.zeros(len(s)), where=s > 0)) for s in sums]
+    # Without the mean in each sum, a few concepts with hardly an edge would take up the vectors
+    # (Qin and Rohe 2013).
+    scales = [1 / np.sqrt(total + total.mean()) for total in sums]
     scaled = sizes * scales[1][edges.children] * scales[0][edges.parents]
     matrix = sparse.csr_array((scaled, edges.parents, edges.starts), shape=shape).T.tocsr()
     matrix = matrix[live[0]][:, live[1]]
     n_groups = int(np.clip(np.sqrt(min(matrix.shape)), 1, MOST_GROUPS))
-    left, right = _singular_vectors(matrix, n_groups, seed)
-    # The first vector only tells how large the sums are.
-    places = [
-        scales[0][live[0]][:, None] * left[:, 1:],
-        scales[1][live[1]][:, None] * right[:, 1:],
-    ]
-    groups = _group(np.concatenate(places), n_groups, seed)
-    split = np.split(groups, [len(live[0])])
-    along = [place[:, 0] if place.shape[1] else np.zeros(len(place)) for place in places]
-    orders, labels = [], []
-    for side in (0, 1):
-        order = np.lexsort((live[side], along[side], split[side]))
-        dead = np.setdiff1d(np.arange(len(sums[side])), live[side])
-        orders.append(np.concatenate([live[side][order], dead]))
-        labels.append(np.concatenate([split[side][order], np.full(len(dead), -1)]))
-    return Seriation(orders[0], orders[1], labels[0], labels[1])
+    vectors = _singular_vectors(matrix, n_groups, seed)
+    groups = _group(np.concatenate([_directions(each) for each in vectors]), n_groups, seed)
+    of_parents, of_children = np.split(groups, [len(live[0])])
+    second = vectors[1][:, min(1, vectors[1].shape[1] - 1)] * scales[1][live[1]]
+    rank = _along(of_children, second, n_groups)
+    of_parents, of_children = rank[of_parents], rank[of_children]
+    children = np.lexsort((live[1], second, of_children))
+    # Each parent stands, within its group, where the children lie that it predicts most.
+    place = np.empty(len(children))
+    place[children] = np.arange(len(children))
+    strong = matrix.power(2)
+    middle = (strong @ place) / np.maximum(strong.sum(axis=1), np.finfo(float).tiny)
+    parents = np.lexsort((live[0], middle, of_parents))
+    return Seriation(
+        _with_rest(live[0][parents], shape[1]),
+        _with_rest(live[1][children], shape[0]),
+        _padded(of_parents[parents], shape[1]),
+        _padded(of_children[children], shape[0]),
+    )
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+
+def _along(groups: np.ndarray, second: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return the new number of each group: by the mean of the second vector over its children."""
+    counts = np.bincount(groups, minlength=n_groups)
+    means = np.bincount(groups, second, n_groups) / np.maximum(counts, 1)
+    means[counts == 0] = np.inf  # a group of parents alone comes last
+    rank = np.empty(n_groups, dtype=np.int64)
+    rank[np.argsort(means, kind="stable")] = np.arange(n_groups)
+    return rank
+
+
+def _with_rest(order: np.ndarray, n: int) -> np.ndarray:
+    return np.concatenate([order, np.setdiff1d(np.arange(n), order)])
+
+
+def _padded(groups: np.ndarray, n: int) -> np.ndarray:
+    return np.concatenate([groups, np.full(n - len(groups), -1)])
 
 
 def _without_groups(shape: tuple[int, int]) -> Seriation:
@@ -145,19 +174,12 @@ def _singular_vectors(matrix: sparse.csr_array, n: int, seed: int) -> tuple[np.n
 
 
 def _group(places: np.ndarray, n_groups: int, seed: int) -> np.ndarray:
-    """Return the group of each place; groups are numbered along the first coordinate."""
     if n_groups < 2:
         return np.zeros(len(places), dtype=np.int64)
     from scipy.cluster.vq import kmeans2
 
-    _, labels = kmeans2(
-        places, n_groups, iter=30, minit="++", rng=np.random.default_rng(seed), missing="warn"
-    )
-    used = np.unique(labels)
-    middles = [places[labels == group, 0].mean() for group in used]
-    rank = np.empty(n_groups, dtype=np.int64)
-    rank[used[np.argsort(middles, kind="stable")]] = np.arange(len(used))
-    return rank[labels]
+    rng = np.random.default_rng(seed)
+    return kmeans2(places, n_groups, iter=30, minit="++", rng=rng, missing="warn")[1].astype(int)
 
 
 def bin_matrix(edges: LayerEdges, order: Seriation, most: int) -> BinnedMatrix:

@@ -18,7 +18,7 @@ from cgraph.study_graph import StudyGraph
 from cgraph.subgraph import Subgraph
 from cgraph.ui import gallery, words
 from cgraph.ui.drawing import Looks
-from cgraph.ui.graph_query import AROUND, PAIR, GraphQuery
+from cgraph.ui.graph_query import AROUND, PAIR, PINNED, GraphQuery
 from cgraph.ui.state import Selection
 
 
@@ -60,9 +60,11 @@ class Shown:
 
     @cached_property
     def concept(self) -> ConceptId | None:
-        """The selected concept; without one that at the strongest edge of the pair on show."""
+        """The selected concept; without one what the view has to offer first."""
         if self.selection.concept is not None or self.graph.n_layers < 2:
             return self.selection.concept
+        if self.view == PINNED and len(self.selection.pins):
+            return self.selection.pins.concepts[0]
         edges = self.graph.layer_edges(self.pair)
         if not len(edges.weights):
             return None

@@ -90,12 +90,13 @@ def _limits(shown: Shown, on_change: Callable[[dict[str, Any]], None]) -> None:
             label_visibility="collapsed",
         )
         st.number_input(
-            "Beam: concepts of each layer",
+            "Beam",
             1,
             MOST_BEAM,
             key=_BEAM,
             on_change=lambda: on_change({"view": "around", "beam": st.session_state[_BEAM]}),
-            width=190,
+            help="Concepts kept in each layer: those with the strongest paths.",
+            width=130,
         )
 
 

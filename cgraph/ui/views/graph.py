@@ -32,7 +32,7 @@ _LAYER = "layer-"
 
 _INTRODUCTIONS = {
     PAIR: "How the concepts of one layer predict those of the next: each cell sums the weights of "
-    "some {parent}s and their {child}ren. Choose a cell to list its edges.",
+    "some {parents} and their {children}. Choose a cell to list its edges.",
     AROUND: "What leads to a concept and where it leads on. A {beam} keeps the concepts with the "
     "strongest paths in each layer; choose one to read about it, a layer to see its matrix.",
     PATHS: "The strongest paths from some concepts to others, by the {path_strength}. Every edge "
@@ -141,7 +141,8 @@ def _view_switch(shown: Shown) -> None:
 
 def _view(shown: Shown) -> Exported | None:
     """Draw the view on show; return what it holds, if anything."""
-    named = {key: term(key) for key in ("parent", "child", "beam", "path_strength", "pinned")}
+    named = {key: term(key) for key in ("beam", "path_strength", "pinned")}
+    named |= {"parents": term("parent", "parents"), "children": term("child", "children")}
     st.html(f"<p class='cg-quiet'>{_INTRODUCTIONS[shown.view].format(**named)}</p>")
 
     def choose(chosen: str | None) -> None:

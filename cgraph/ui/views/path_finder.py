@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -14,6 +15,7 @@ from cgraph.edge_filter import EdgeFilter
 from cgraph.edge_index import BOTH, RAISES
 from cgraph.errors import ConfigError
 from cgraph.graph_paths import GraphPath, PathAnswer, strongest_paths
+from cgraph.study_graph import StudyGraph
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.components.trace_graph import part_graph
@@ -50,7 +52,7 @@ def path_finder(
     sign = shown.query.wanted.sign if shown.query.wanted.sign != BOTH else RAISES
     if shown.query.both:
         sign = BOTH
-    answer = strongest_paths(shown.graph, sources, targets, n=shown.query.n_paths, sign=sign)
+    answer = _answer(shown.of, shown.query.wanted, sources, targets, shown.query.n_paths, sign)
     ends = _called(shown, sources), _called(shown, targets)
     if not answer.paths:
         _no_path(shown, answer, sources, targets, ends, sign)
@@ -68,6 +70,13 @@ def path_finder(
         shown.file_name(f"paths-{shown.endpoints[0]}-{shown.endpoints[1]}"),
         f"{words.count(len(answer.paths), 'path')} from {ends[0]} to {ends[1]}",
     )
+
+
+@lru_cache(maxsize=32)
+def _answer(
+    of: StudyGraph, wanted: EdgeFilter, sources: Concepts, targets: Concepts, n: int, sign: str
+) -> PathAnswer:
+    return strongest_paths(of.filtered(wanted), sources, targets, n=n, sign=sign)
 
 
 def _ends(shown: Shown) -> list[tuple[str, str]]:
