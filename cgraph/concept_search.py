@@ -62,7 +62,8 @@ class Named:
                     parts.append(word)
             else:
                 return (found,) if self._exists(found) else ()
-        if parts or (indices and self._is_in_a_name(words)):
+        if parts:
+            # Beside words a number belongs to a name, such as "sand 2".
             whole = " ".join(word for word in words if not _LAYER.fullmatch(word))
             parts += [str(index) for index in sorted(indices)]
             return self._by_words(whole, parts, layers)
@@ -149,12 +150,6 @@ class Named:
             return False
         return True
 
-    def _is_in_a_name(self, words: list[str]) -> bool:
-        return any(
-            all(word in _words_of(name) for word in words if not _LAYER.fullmatch(word))
-            for name in self.names.values()
-        )
-
     def _by_words(self, whole: str, parts: list[str], layers: set[int]) -> tuple[ConceptId, ...]:
         fits = []
         for concept, name in self.names.items():
@@ -163,7 +158,8 @@ class Named:
             words = _words_of(name)
             if all(part in words for part in parts):
                 text, value = name.text.casefold(), name.value.casefold()
-                rank = (text != whole, value != whole, not text.startswith(whole))
+                values = value, f"{name.attribute.casefold()} {value}"
+                rank = (text != whole, whole not in values, not text.startswith(whole))
                 fits.append((rank, -round(name.strength, 6), concept))
         return tuple(concept for *_, concept in sorted(fits))
 
