@@ -79,8 +79,9 @@ def visit(
     width: int = 1440,
     height: int = 900,
     scheme: str = "light",
+    ready: str = ".node",
 ) -> Iterator[Visit]:
-    """Open the app and wait until its graph stands."""
+    """Open the app and wait until its graph, or what else `ready` selects, stands."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     )
@@ -106,7 +107,7 @@ def visit(
     page.on("console", on_message)
     try:
         page.goto(address + query)
-        page.locator(".node").first.wait_for(timeout=60_000)
+        page.locator(ready).first.wait_for(timeout=60_000)
         seen.wait()
         yield seen
     finally:
