@@ -12,13 +12,14 @@ from cgraph.concept import ConceptId
 from cgraph.concept_search import Named
 from cgraph.edge_filter import EdgeFilter
 from cgraph.edge_index import BOTH, LOWERS, RAISES
+from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
 from cgraph.study import Study
 from cgraph.study_graph import StudyGraph
 from cgraph.subgraph import Subgraph
 from cgraph.ui import gallery, words
 from cgraph.ui.drawing import Looks
-from cgraph.ui.graph_query import AROUND, PAIR, PINNED, GraphQuery
+from cgraph.ui.graph_query import AROUND, PAIR, PATHS, PINNED, GraphQuery
 from cgraph.ui.state import Selection
 
 
@@ -65,10 +66,24 @@ class Shown:
             return self.selection.concept
         if self.view == PINNED and len(self.selection.pins):
             return self.selection.pins.concepts[0]
+        if self.view == PATHS and (end := self._one_end) is not None:
+            return end
         edges = self.graph.layer_edges(self.pair)
         if not len(edges.weights):
             return None
         return ConceptId(self.pair, int(edges.children[np.abs(edges.weights).argmax()]))
+
+    @property
+    def _one_end(self) -> ConceptId | None:
+        """The concept at an end of the link's paths, if one is a single concept."""
+        for text in (self.query.targets, self.query.sources):
+            try:
+                concept = ConceptId.parse(text.upper())
+                self.of.graph.concept_row(concept)
+            except ConfigError:
+                continue
+            return concept
+        return None
 
     @property
     def endpoints(self) -> tuple[str, str]:

@@ -21,6 +21,8 @@ from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
 from cgraph.graph_paths import MOST_PATHS
 from cgraph.neighbourhood import MOST_BEAM, MOST_HOPS
+from cgraph.ui import state
+from cgraph.ui.state import Selection
 
 PAIR, AROUND, PATHS, PINNED = "pair", "around", "paths", "pinned"
 VIEWS = {
@@ -222,10 +224,21 @@ def read() -> tuple[GraphQuery, list[str]]:
     return parse(st.query_params.to_dict())
 
 
-def change(**changes: Any) -> None:
-    """Change a part of what is shown and keep the rest; for the callbacks of widgets."""
-    shown = dataclasses.replace(read()[0], **changes)
+def change(selection: Selection | None = None, **changes: Any) -> None:
+    """Change a part of what is shown and keep the rest; for the callbacks of widgets.
+
+    Parameters
+    ----------
+    selection : Selection, optional
+        Takes the place of the one in the address. Both are written at once, so that the back
+        button undoes both.
+    **changes
+        Fields of `GraphQuery`.
+    """
     before = st.query_params.to_dict()
-    query = {k: v for k, v in before.items() if k not in KEYS} | to_query(shown)
+    query = {k: v for k, v in before.items() if k not in KEYS}
+    if selection is not None:
+        query = {k: v for k, v in query.items() if k not in state.KEYS} | selection.to_query()
+    query |= to_query(dataclasses.replace(read()[0], **changes))
     if query != before:
         st.query_params.from_dict(query)

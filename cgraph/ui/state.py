@@ -225,8 +225,13 @@ def change(study: HasConcepts, **changes: Any) -> None:
     **changes
         Fields of `Selection`. A new concept brings its layer along.
     """
+    write(changed(study, **changes))
+
+
+def changed(study: HasConcepts, **changes: Any) -> Selection:
+    """Return the selection of the address with a part of it changed; see `change`."""
     selection, _ = check(read()[0], study)
     if "concept" in changes and "layer" not in changes:
         concept = changes["concept"]
         changes["layer"] = concept.layer if concept else None
-    write(dataclasses.replace(selection, **changes))
+    return dataclasses.replace(selection, **changes)

@@ -66,6 +66,7 @@ def concept_table(
     on_pick: Callable[[], None],
     selected: ConceptId | None = None,
     joined: bool = False,
+    wide: bool = False,
 ) -> None:
     """Show a table of concepts.
 
@@ -86,6 +87,8 @@ def concept_table(
         The concept that is marked.
     joined : bool
         Whether concepts of neighbouring cells are joined by a line.
+    wide : bool
+        Whether there is room for longer names, in a table of few columns.
     """
     shown = {concept for row in rows for cell in row.cells for concept in cell}
     # Tuples all the way: of a list or a dictionary Streamlit asks pandas what it is, and loads it.
@@ -103,7 +106,7 @@ def concept_table(
     _component(
         key=key,
         data={
-            "revision": revision_of(label, *map(repr, (heads, concepts, cells, lines))),
+            "revision": revision_of(label, *map(repr, (heads, concepts, cells, lines, wide))),
             "label": label,
             "heads": tuple(asdict(head) for head in heads),
             "concepts": concepts,
@@ -119,6 +122,7 @@ def concept_table(
             ),
             "selected": str(selected) if selected else None,
             "joined": joined,
+            "wide": wide,
         },
         on_picked_change=on_pick,
     )

@@ -27,6 +27,7 @@ function add(parent, tag, className, text) {
 function draw(table, data) {
   table.replaceChildren();
   table.className = data.joined ? "joined" : "apart";
+  table.classList.toggle("wide", data.wide);
   add(table, "caption", "unseen", data.label);
   const top = add(add(table, "thead"), "tr");
   add(top, "td");

@@ -27,15 +27,14 @@ def around(
     on_change: Callable[[dict[str, Any]], None],
 ) -> Exported | None:
     """Show the neighbourhood of a concept; parameters and return are those of `layer_pair`."""
-    concept = shown.concept
-    if concept is None:
+    found = neighbourhood_of(shown)
+    if found is None:
         st.html(
             "<p class='cg-quiet'>No concept is selected, and no edge passes the filters. Search "
             "for a concept, or clear the filters.</p>"
         )
         return None
     _limits(shown, on_change)
-    found = _find(shown, concept)
     picture = _draw(shown, found)
     st.html(f"<p class='cg-quiet'>{_about(shown, found, picture)}</p>")
     if len(found.part.concepts) == 1:
@@ -43,7 +42,7 @@ def around(
         st.html(f"<p class='cg-quiet'>No edge{by} leads to it or from it.</p>")
     part_graph(
         picture,
-        GraphSelection(str(concept)),
+        GraphSelection(str(shown.concept)),
         key=_GRAPH,
         on_pick=lambda: on_concept(st.session_state[_GRAPH]["picked"]),
     )
@@ -55,9 +54,14 @@ def around(
     )
 
 
-def _find(shown: Shown, concept: ConceptId) -> Neighbourhood:
-    """Find the neighbourhood of the link's centre, if it holds the selected concept."""
-    query = shown.query
+def neighbourhood_of(shown: Shown) -> Neighbourhood | None:
+    """Return what is drawn: around the link's centre if that reaches the selected concept.
+
+    Otherwise it is drawn around the concept itself.
+    """
+    query, concept = shown.query, shown.concept
+    if concept is None:
+        return None
 
     def find(centre: ConceptId) -> Neighbourhood:
         return neighbourhood(
@@ -108,7 +112,7 @@ def _about(shown: Shown, found: Neighbourhood, picture: GraphPicture) -> str:
             continue
         step = abs(ring.layer - found.centre.layer)
         up = ring.layer < found.centre.layer
-        kind = ("parents" if up else "children") if step == 1 else "reached from those"
+        kind = ("parents" if up else "children") + (" of those" if step > 1 else "")
         n, total = len(ring.concepts), ring.n_found
         number = f"{n} of {total:,}" if n < total else "no" if total == 0 else f"all {total:,}"
         parts.append(f"layer {ring.layer}: {number} {kind}")

@@ -17,7 +17,7 @@ from cgraph.ui.graph_facts import Exported, Shown, filter_words
 from cgraph.ui.graph_query import AROUND, PAIR, PATHS, PINNED, VIEWS
 from cgraph.ui.resources import StudyEntry
 from cgraph.ui.terms import term
-from cgraph.ui.views.around import around
+from cgraph.ui.views.around import around, neighbourhood_of
 from cgraph.ui.views.graph_filters import filters, search_box, search_results
 from cgraph.ui.views.graph_panel import graph_panel
 from cgraph.ui.views.graph_take_away import graph_downloads, graph_link
@@ -134,6 +134,7 @@ def _view_switch(shown: Shown) -> None:
         ),
         key=_VIEW,
         required=True,
+        wrap=True,
         on_change=lambda: _change(shown, {"view": st.session_state[_VIEW]}),
         label_visibility="collapsed",
     )
@@ -170,38 +171,39 @@ def _choose(shown: Shown, text: str | None, *, found: bool = False) -> None:
         return
     concept = ConceptId.parse(text) if text else None
     # What the page chose by itself until now is written down, so that it stays as it is.
-    changes: dict[str, object] = {"view": shown.view}
+    changes: dict[str, Any] = {"view": shown.view}
     if shown.view == PAIR:
         changes["pair"] = shown.pair
         if found and concept is not None and concept.layer not in (shown.pair - 1, shown.pair):
             changes |= {"pair": max(2, concept.layer), "cell": None}
     if shown.view == AROUND:
-        centre = shown.query.centre or shown.concept
-        changes["centre"] = None if found else centre
-        concept = concept or centre
+        drawn = neighbourhood_of(shown)
+        inside = drawn is not None and (concept is None or concept in drawn.strength)
+        changes["centre"] = drawn.centre if drawn and inside and not found else None
+        concept = concept or changes["centre"]
     if shown.view == PATHS:
         changes |= {"sources": shown.endpoints[0], "targets": shown.endpoints[1]}
     if found:
         changes["find"] = ""
-    state.change(shown.study, concept=concept)
-    graph_query.change(**changes)
+    graph_query.change(state.changed(shown.study, concept=concept), **changes)
 
 
 def _change(shown: Shown, changes: dict[str, Any]) -> None:
     """Change what is shown, pins included; a callback."""
+    wanted = dict(changes)
+    selected: dict[str, Any] = {}
+    pins = shown.selection.pins
     try:
-        wanted = dict(changes)
         if "pin" in wanted:
-            pins = shown.selection.pins.pin(*wanted.pop("pin"))
-            state.change(shown.study, pins=pins)
-            wanted.setdefault("view", shown.view)
+            pins = pins.pin(*wanted.pop("pin"))
         if "unpin" in wanted:
-            pins = shown.selection.pins.unpin(wanted.pop("unpin"))
-            state.change(shown.study, pins=pins)
+            pins = pins.unpin(wanted.pop("unpin"))
+        if pins != shown.selection.pins:
+            selected["pins"] = pins
             wanted.setdefault("view", shown.view)
         if "concept" in wanted:
-            state.change(shown.study, concept=wanted.pop("concept"))
-        graph_query.change(**wanted)
+            selected["concept"] = wanted.pop("concept")
+        graph_query.change(state.changed(shown.study, **selected), **wanted)
     except CgraphError as error:
         st.session_state[_PROBLEM] = str(error)
 

@@ -216,4 +216,5 @@ def _table(
         on_pick=lambda: on_concept(st.session_state[_EDGES]["picked"]),
         selected=shown.concept,
         joined=True,
+        wide=True,
     )

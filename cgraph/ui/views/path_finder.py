@@ -155,6 +155,12 @@ _KINDS = {
     "both": "edges of either sign",
 }
 
+_EVERY = {
+    "raises": "Every edge that raises",
+    "lowers": "Every edge that lowers",
+    "both": "Every edge, raising or lowering,",
+}
+
 
 def _table(
     shown: Shown,
@@ -254,10 +260,10 @@ def _no_path(
             f"behind layer {first}. Swap the ends to look the other way."
         )
     else:
-        filters = " that the filters keep" if shown.query.wanted.changed else ""
+        filters = " and passes the filters" if shown.query.wanted.changed else ""
         said.append(
-            f"Every one of the {_KINDS[sign]}{filters} was followed, forwards from the start and "
-            "backwards from the end, and no concept was met by both."
+            f"{_EVERY[sign]}{filters} was followed, forwards from the start and backwards from "
+            "the end, and no concept was met by both."
         )
         reached = ", ".join(f"{n:,} in layer {layer}" for layer, n in answer.reached if n)
         leading = ", ".join(f"{n:,} in layer {layer}" for layer, n in answer.leading if n)
