@@ -15,9 +15,10 @@ Files are written in pieces, since the whole graph of a large study is hundreds 
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -28,6 +29,7 @@ import pyarrow as pa
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
+from cgraph.graph_paths import GraphPath
 from cgraph.study_graph import StudyGraph
 from cgraph.subgraph import Subgraph
 
@@ -347,6 +349,28 @@ def _csv(tables: ExportTables) -> Iterator[bytes]:
     sink = io.BytesIO()
     pcsv.write_csv(edges, sink)
     yield sink.getvalue()
+
+
+def paths_csv(paths: Sequence[GraphPath], name: Callable[[ConceptId], str]) -> bytes:
+    """Return paths as CSV: one row an edge, with the path that it is on.
+
+    Parameters
+    ----------
+    paths : sequence of GraphPath
+    name : callable
+        What people call a concept; empty for one without a name.
+    """
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    ends = ("parent", "parent_name", "child", "child_name")
+    writer.writerow(["path", "strength", "min_weight", *ends, "weight", "share"])
+    for number, path in enumerate(paths, start=1):
+        for edge in path.edges:
+            called = [text for end in edge.ends for text in (end, _cell(name(end)))]
+            writer.writerow(
+                [number, path.strength, path.min_weight, *called, edge.weight, edge.share]
+            )
+    return buffer.getvalue().encode()
 
 
 _WRITERS = {

@@ -19,7 +19,8 @@ from cgraph.concept import ConceptId
 from cgraph.edge_filter import EdgeFilter
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
-from cgraph.graph_export import FORMATS, export, part_tables, whole_tables
+from cgraph.graph_export import FORMATS, export, part_tables, paths_csv, whole_tables
+from cgraph.graph_paths import strongest_paths
 from cgraph.neighbourhood import neighbourhood
 from cgraph.study import Study
 from cgraph.study_graph import StudyGraph
@@ -157,6 +158,22 @@ def test_filters_reach_the_file():
     few = of.filtered(EdgeFilter(sign="lowers"))
     made = opened(written(whole_tables(of, few), "graphml"), "graphml")
     assert found_edges(made) == {k: w for k, w in edges_of(graph).items() if w < 0}
+
+
+def test_paths_as_a_table():
+    graph = hand_graph()
+    answer = strongest_paths(graph, [ConceptId(1, 1)], [ConceptId(3, 0)])
+    data = paths_csv(answer.paths, lambda concept: "=x" if concept.layer == 3 else "")
+    frame = pd.read_csv(io.BytesIO(data))
+    assert frame.path.tolist() == [1, 1, 2, 2]
+    assert frame.parent.tolist() == ["L1/1", "L2/0", "L1/1", "L2/1"]
+    assert frame.child.tolist() == ["L2/0", "L3/0", "L2/1", "L3/0"]
+    assert frame.weight.tolist() == [1, 3, 4, 1]
+    assert frame.strength.tolist() == pytest.approx([1 / 6] * 4)
+    for _, path in frame.groupby("path"):
+        assert path.share.prod() == pytest.approx(path.strength.iloc[0])
+        assert path.weight.abs().min() == path.min_weight.iloc[0]
+    assert set(frame.child_name.dropna()) == {"'=x"}
 
 
 def test_another_format_is_refused():

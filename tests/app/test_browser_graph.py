@@ -82,6 +82,11 @@ def test_from_a_pair_to_a_concept_its_paths_and_a_scratch_graph(
         seen.expect_panel(other)
         assert seen.in_graph("root.querySelectorAll('.node').length") == before
         assert query(seen)["centre"] == ids[0]
+        # One step back undoes one click, and forward does it again.
+        page.go_back()
+        seen.expect_panel(ids[0])
+        page.go_forward()
+        seen.expect_panel(other)
         # Both are pinned; the scratch graph has them and their edge.
         go(seen, button(seen, "Pin").click)
         go(seen, lambda: seen.node(ids[0]).first.click())
@@ -158,7 +163,7 @@ def test_search_and_filters(chromium: object, app_address: str) -> None:
         assert "find" not in query(seen)
         chosen(seen, "L8/5")
         page.get_by_role("button", name="Filters").click()
-        go(seen, lambda: page.get_by_role("radio", name="lowers").click())
+        go(seen, lambda: page.get_by_role("radio", name="that lower").click())
         assert query(seen)["sign"] == "lowers"
         seen.wait()
         assert seen.in_graph("root.querySelectorAll('.edge.raises').length") == 0

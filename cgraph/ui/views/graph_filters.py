@@ -17,7 +17,7 @@ from cgraph.ui.graph_facts import Shown, filter_words
 
 MOST_FOUND = 24
 
-_SIGNS = {BOTH: "both", RAISES: "raises", LOWERS: "lowers"}
+_SIGNS = {BOTH: "all", RAISES: "that raise", LOWERS: "that lower"}
 _FIND = "graph.find"
 _FOUND = "graph.found"
 _WRONG = "graph.filter-wrong"
@@ -42,15 +42,17 @@ def filters(shown: Shown) -> None:
     with st.popover(label, key="graph.filters"):
         st.session_state[_SIGN] = wanted.sign
         st.segmented_control(
-            "Edges that", list(_SIGNS), format_func=_SIGNS.__getitem__, key=_SIGN, required=True,
+            "Edges", list(_SIGNS), format_func=_SIGNS.__getitem__, key=_SIGN, required=True,
             on_change=_changed,
         )  # fmt: skip
         for key, name, field, greatest, step, unit in _NUMBERS:
             st.session_state[key] = round(getattr(wanted, field) / unit, 6)
-            st.number_input(name, 0.0, greatest, step=step, key=key, on_change=_changed)
+            st.number_input(
+                name, 0.0, greatest, step=step, format="%g", key=key, on_change=_changed
+            )
         st.caption(
-            "Children without an AUC (too rare or too common to be scored) go with the first one "
-            "above 0. How often active is asked of parent and child."
+            "With an AUC above 0, children without one (too rare or too common to be scored) are "
+            "left out as well. “Active in” is asked of both parent and child."
         )
         if problem:
             st.error(words.plain(problem))

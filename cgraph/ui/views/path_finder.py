@@ -14,6 +14,7 @@ from cgraph.concept import ConceptId
 from cgraph.edge_filter import EdgeFilter
 from cgraph.edge_index import BOTH, RAISES
 from cgraph.errors import ConfigError
+from cgraph.graph_export import paths_csv
 from cgraph.graph_paths import GraphPath, PathAnswer, strongest_paths
 from cgraph.study_graph import StudyGraph
 from cgraph.ui import words
@@ -58,6 +59,14 @@ def path_finder(
         _no_path(shown, answer, sources, targets, ends, sign)
         return None
     _table(shown, answer, ends, sign, on_concept)
+    st.download_button(
+        "Paths as CSV",
+        lambda: paths_csv(answer.paths, shown.of.name),
+        file_name=f"{_file_name(shown)}.csv",
+        mime="text/csv",
+        on_click="ignore",
+        type="tertiary",
+    )
     selection = GraphSelection(str(shown.concept) if shown.concept else "")
     part_graph(
         _draw(shown, answer, ends),
@@ -67,9 +76,13 @@ def path_finder(
     )
     return Exported(
         lambda: answer.part,
-        shown.file_name(f"paths-{shown.endpoints[0]}-{shown.endpoints[1]}"),
+        _file_name(shown),
         f"{words.count(len(answer.paths), 'path')} from {ends[0]} to {ends[1]}",
     )
+
+
+def _file_name(shown: Shown) -> str:
+    return shown.file_name(f"paths-{shown.endpoints[0]}-{shown.endpoints[1]}")
 
 
 @lru_cache(maxsize=32)
@@ -238,7 +251,7 @@ def _draw(shown: Shown, answer: PathAnswer, ends: tuple[str, str]) -> GraphPictu
         paths=through,
         label=f"Paths from {ends[0]} to {ends[1]}",
         caption=f"paths from {ends[0]} to {ends[1]} · {shown.caption}",
-        file_name=shown.file_name(f"paths-{shown.endpoints[0]}-{shown.endpoints[1]}"),
+        file_name=_file_name(shown),
     )
 
 
