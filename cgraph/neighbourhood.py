@@ -21,8 +21,8 @@ from cgraph.subgraph import GraphEdge, Subgraph, induced
 MOST_HOPS = 3
 """Farthest that a neighbourhood reaches, in layers."""
 
-MOST_BEAM = 24
-"""Widest beam: concepts kept in each layer."""
+MOST_BEAM = 20
+"""Widest beam that the app offers: seven layers of it can still be drawn."""
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,20 @@ def test_agrees_with_every_path(data, seed, density):
     assert answer.leading == tuple((i, sum(c.layer == i for c in before)) for i in span)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**16), sign=st.sampled_from(["raises", "lowers", "both"]))
+def test_paths_from_one_layer_into_one_concept_add_up_to_at_most_one(seed, sign):
+    graph, _ = random_graph([3, 3, 3, 2], 0.8, seed)
+    for source_layer in (1, 2, 3):
+        sources = [ConceptId(source_layer, i) for i in range(3)]
+        answer = strongest_paths(graph, sources, [ConceptId(4, 0)], n=50, sign=sign)
+        total = sum(path.strength for path in answer.paths)
+        assert total <= 1 + 1e-9
+        # Nothing is lost where every concept on the way has an edge of the kind.
+        if source_layer == 3 and answer.paths:
+            assert total == pytest.approx(1)
+
+
 def test_agrees_with_the_shortest_simple_paths_of_networkx():
     graph, _ = random_graph([12, 12, 12, 12, 12], 0.4, seed=11)
     of = to_networkx(graph, "raises")

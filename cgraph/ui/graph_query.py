@@ -33,6 +33,9 @@ VIEWS = {
 }
 """Views of the page, and what they are called."""
 
+LONGEST_SET = 1000
+"""Most signs of what names an end of paths, or of what is searched for."""
+
 _T = TypeVar("_T")
 
 
@@ -104,6 +107,16 @@ def parse(query: Mapping[str, str]) -> tuple[GraphQuery, list[str]]:
             )
             return default
 
+    def take_text(key: str) -> str:
+        text = query.get(key, "").strip()
+        if len(text) > LONGEST_SET:
+            remarks.append(
+                f"The link's {key!r} has {len(text):,} letters, and at most {LONGEST_SET:,} fit; "
+                "it was left out."
+            )
+            return ""
+        return text
+
     share = _number(0.0, 1.0)
     values: dict[str, Any] = {
         "sign": take("sign", _one_of(SIGNS), EdgeFilter.sign, f"one of {', '.join(SIGNS)}"),
@@ -122,14 +135,14 @@ def parse(query: Mapping[str, str]) -> tuple[GraphQuery, list[str]]:
     plain = GraphQuery()
     return GraphQuery(
         view=view or None,
-        find=query.get("find", "").strip()[:200],
+        find=take_text("find"),
         pair=take("pair", _whole(2, 9999), None, "the number of a layer from 2 on"),
         cell=take("cell", _cell, None, "a row and a column, such as 3.7"),
         centre=take("centre", ConceptId.parse, None, "a concept such as L7/609"),
         hops=take("hops", _whole(1, MOST_HOPS), plain.hops, f"a number from 1 to {MOST_HOPS}"),
         beam=take("beam", _whole(1, MOST_BEAM), plain.beam, f"a number from 1 to {MOST_BEAM}"),
-        sources=query.get("from", "").strip()[:1000],
-        targets=query.get("to", "").strip()[:1000],
+        sources=take_text("from"),
+        targets=take_text("to"),
         n_paths=take("n", _whole(1, MOST_PATHS), plain.n_paths, f"a number up to {MOST_PATHS}"),
         both=take("follow", _one_of(("both",)), "", "both") == "both",
         wanted=wanted,

@@ -69,7 +69,8 @@ def draw_part(
     -------
     GraphPicture
     """
-    most = max(4, MAX_NODES // max(1, len(columns)))
+    n_all = sum(map(len, columns))
+    most = n_all if n_all <= MAX_NODES else max(4, MAX_NODES // len(columns))
     kept = {concept for column in columns for concept in column[:most]}
     joined = [edge for edge in edges if edge.parent in kept and edge.child in kept]
     drawn = joined[:MAX_EDGES]

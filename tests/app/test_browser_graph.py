@@ -153,7 +153,7 @@ def test_paths_are_typed_and_no_path_is_an_answer(chromium: object, app_address:
 
 
 def test_search_and_filters(chromium: object, app_address: str) -> None:
-    with graph_page(chromium, app_address, "?concept=L6/4&hops=1&beam=24") as seen:
+    with graph_page(chromium, app_address, "?concept=L6/4&hops=1&beam=20") as seen:
         page = seen.page
         page.get_by_label("Find a concept").fill("L8/5")
         go(seen, lambda: page.keyboard.press("Enter"))
@@ -172,7 +172,7 @@ def test_search_and_filters(chromium: object, app_address: str) -> None:
 
 
 def test_files_from_the_browser(chromium: object, app_address: str) -> None:
-    with graph_page(chromium, app_address, "?concept=L6/4&hops=1&beam=24") as seen:
+    with graph_page(chromium, app_address, "?concept=L6/4&hops=1&beam=20") as seen:
         name, data = saved(seen, "SVG")
         assert name == "graph-planted-around-L6-4.svg"
         drawing = ET.fromstring(data)

@@ -86,7 +86,7 @@ class TestPlantedStudy:
         assert len(payloads(app, "cgraph_image_grid")[0]["items"]) == 9
 
     def test_a_concept_opens_its_neighbourhood(self) -> None:
-        app = run(concept="L6/4", hops="1", beam="24")
+        app = run(concept="L6/4", hops="1", beam="20")
         assert drawn(app) == {
             "Layer 5": sorted(f"L5/{parent}" for parent in parents_of(4)),
             "Layer 6": ["L6/4"],
@@ -334,7 +334,7 @@ def test_files_of_the_page_hold_what_is_drawn(
         return False
 
     app_environment.setattr("streamlit.download_button", keep)
-    app = run(concept="L6/4", hops="1", beam="24")
+    app = run(concept="L6/4", hops="1", beam="20")
     made = nx.read_graphml(io.BytesIO(saved[-1]))
     assert set(made) == {i for found in drawn(app).values() for i in found}
     names = [node["id"] for layer in part(app)["layers"] for node in layer["nodes"]]

@@ -44,7 +44,7 @@ def test_what_is_usual_is_left_out_of_the_link() -> None:
         view=st.sampled_from([None, *VIEWS]),
         pair=st.none() | st.integers(2, 99),
         hops=st.integers(1, 3),
-        beam=st.integers(1, 24),
+        beam=st.integers(1, 20),
         n_paths=st.integers(1, 50),
         both=st.booleans(),
         wanted=st.builds(
@@ -90,6 +90,14 @@ def test_a_value_that_means_nothing_is_left_out(key: str, value: str) -> None:
     shown, remarks = parse({key: value})
     assert shown == GraphQuery()
     assert len(remarks) == 1 and f"{key}={value!r}" in remarks[0]
+
+
+def test_a_text_that_is_too_long_is_left_out() -> None:
+    shown, remarks = parse({"from": "L1/2," * 500, "to": "L3/4"})
+    assert shown == GraphQuery(targets="L3/4")
+    assert remarks == [
+        "The link's 'from' has 2,500 letters, and at most 1,000 fit; it was left out."
+    ]
 
 
 def test_bounds_that_leave_nothing_are_left_out() -> None:

@@ -85,7 +85,7 @@ def search_box(shown: Shown) -> None:
         on_change=lambda: graph_query.change(find=st.session_state[_FIND].strip()),
         placeholder="purple, colour=purple, L7/609, L7",
         type="search",
-        max_chars=200,
+        max_chars=graph_query.LONGEST_SET,
         width=280,
     )
 
@@ -94,7 +94,7 @@ def search_results(shown: Shown, *, on_concept: Callable[[str | None], None]) ->
     """Show what was found."""
     text = shown.query.find
     found = shown.named.search(text)
-    st.html(f"<h3 class='cg-section cg-first'>Found for “{escape(text)}”</h3>")
+    st.html(f"<h3 class='cg-section cg-first cg-found'>Found for “{escape(text)}”</h3>")
     if found:
         number = f"{MOST_FOUND} of {len(found):,}" if len(found) > MOST_FOUND else str(len(found))
         st.html(f"<p class='cg-quiet'>{number} {'concept' if len(found) == 1 else 'concepts'}</p>")

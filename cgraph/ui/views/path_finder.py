@@ -22,6 +22,7 @@ from cgraph.ui.components.concept_table import TableHead, TableRow, concept_tabl
 from cgraph.ui.components.trace_graph import part_graph
 from cgraph.ui.drawing import GraphPicture, GraphSelection
 from cgraph.ui.graph_facts import Exported, Shown, list_of
+from cgraph.ui.graph_query import LONGEST_SET
 from cgraph.ui.part_drawing import draw_part
 from cgraph.ui.terms import term
 
@@ -68,8 +69,15 @@ def path_finder(
         type="tertiary",
     )
     selection = GraphSelection(str(shown.concept) if shown.concept else "")
+    picture = _draw(shown, answer, ends)
+    if picture.n_hidden_nodes or picture.n_hidden_edges:
+        st.html(
+            f"<p class='cg-quiet'>Drawn are {words.count(picture.n_nodes, 'concept')} of the "
+            f"strongest paths and {words.count(picture.n_edges, 'edge')}; "
+            f"{picture.n_hidden_nodes:,} more concepts are in the table alone.</p>"
+        )
     part_graph(
-        _draw(shown, answer, ends),
+        picture,
         selection,
         key=_GRAPH,
         on_pick=lambda: on_concept(st.session_state[_GRAPH]["picked"]),
@@ -129,8 +137,15 @@ def _controls(shown: Shown, on_change: Callable[[dict[str, Any]], None]) -> None
             "as colour=purple, a group of pinned concepts, or several of these with commas "
             "between. A name can be held to a layer: purple in L7."
         )
-        st.text_input("From", key=_FROM, on_change=typed, help=help_text, width=250)
-        st.text_input("To", key=_TO, on_change=typed, help=help_text, width=250)
+        for label, key in (("From", _FROM), ("To", _TO)):
+            st.text_input(
+                label,
+                key=key,
+                on_change=typed,
+                help=help_text,
+                max_chars=LONGEST_SET,
+                width=250,
+            )
         st.button(
             "Swap",
             on_click=on_change,

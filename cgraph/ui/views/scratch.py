@@ -37,13 +37,15 @@ def scratch(
         _nothing_yet(shown, on_change)
         return None
     part = induced(shown.graph, pins.concepts, shown.query.wanted.sign)
+    picture = _draw(shown, part)
     filters = " that the filters keep" if shown.query.wanted.changed else ""
+    hidden = f", the {picture.n_edges} strongest drawn" if picture.n_hidden_edges else ""
     st.html(
         f"<p class='cg-quiet'>{len(pins)} of at most {MOST_PINNED} concepts · "
-        f"{words.count(len(part.edges), 'edge')} among them{filters}</p>"
+        f"{words.count(len(part.edges), 'edge')} among them{filters}{hidden}</p>"
     )
     part_graph(
-        _draw(shown, part),
+        picture,
         GraphSelection(str(shown.concept) if shown.concept in pins else ""),
         key=_GRAPH,
         on_pick=lambda: on_concept(st.session_state[_GRAPH]["picked"]),
