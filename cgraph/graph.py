@@ -96,11 +96,6 @@ class ConceptGraph:
         """
         return ConceptGraph(self._columns, self._layer_starts, tuple(layers), self._n_train_images)
 
-    def concept_of(self, row: int) -> ConceptId:
-        """Return the concept in a row of the sorted table of concepts."""
-        layer = int(np.searchsorted(self._layer_starts, row, side="right"))
-        return ConceptId(layer, int(row - self._layer_starts[layer - 1]))
-
     def n_concepts(self, layer: int | None = None) -> int:
         """Return the number of concepts of a layer, or of all layers.
 

@@ -32,6 +32,7 @@ from cgraph.graph import ConceptGraph
 from cgraph.graph_paths import GraphPath
 from cgraph.study_graph import StudyGraph
 from cgraph.subgraph import Subgraph
+from cgraph.trace_export import cell_text
 
 
 @dataclass(frozen=True)
@@ -344,7 +345,7 @@ def _csv(tables: ExportTables) -> Iterator[bytes]:
     edges = tables.edges
     for name in ("source_name", "target_name", "source_group", "target_group"):
         place = edges.schema.get_field_index(name)
-        texts = [_cell(text) for text in edges.column(name).to_pylist()]
+        texts = [text and cell_text(text) for text in edges.column(name).to_pylist()]
         edges = edges.set_column(place, name, pa.array(texts, pa.string()))
     sink = io.BytesIO()
     pcsv.write_csv(edges, sink)
@@ -366,7 +367,7 @@ def paths_csv(paths: Sequence[GraphPath], name: Callable[[ConceptId], str]) -> b
     writer.writerow(["path", "strength", "min_weight", *ends, "weight", "share"])
     for number, path in enumerate(paths, start=1):
         for edge in path.edges:
-            called = [text for end in edge.ends for text in (end, _cell(name(end)))]
+            called = [text for end in edge.ends for text in (end, cell_text(name(end)))]
             writer.writerow(
                 [number, path.strength, path.min_weight, *called, edge.weight, edge.share]
             )
@@ -380,11 +381,6 @@ _WRITERS = {
     "parquet": _parquet,
     "csv": _csv,
 }
-
-
-def _cell(text: str | None) -> str | None:
-    """Return a text that no spreadsheet program takes for a formula."""
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
 
 
 def _clean(text: str) -> str:

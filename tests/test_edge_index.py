@@ -45,9 +45,3 @@ def test_chosen_edges_keep_their_shares():
 def test_a_sign_that_does_not_exist_is_refused():
     with pytest.raises(ConfigError, match="sign is 'up': choose one of both, raises, lowers"):
         has_sign(np.ones(1), "up")
-
-
-def test_concepts_of_rows():
-    graph = hand_graph()
-    for row in range(graph.n_concepts()):
-        assert graph.concept_row(graph.concept_of(row)) == row

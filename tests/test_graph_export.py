@@ -188,8 +188,8 @@ def test_figures_of_a_study_stand_in_their_rows(tmp_path: Path):
     of = StudyGraph(study)
     rows = {(r["layer"], r["index"]): r for r in study.evaluation("concepts").to_pylist()}
     assert rows
-    for row in range(of.graph.n_concepts()):
-        concept = of.graph.concept_of(row)
+    assert len(of.auc) == of.graph.n_concepts() == 72
+    for row, concept in enumerate(ConceptId(layer, i) for layer in (1, 2, 3) for i in range(24)):
         expected = rows.get((concept.layer, concept.index), {}).get("auc", np.nan)
         np.testing.assert_equal(of.figure("auc", concept), expected)
         share = study.graph.record(concept).n_train / len(study.rows("train"))
