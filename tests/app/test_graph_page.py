@@ -227,6 +227,13 @@ class TestPlantedStudy:
         click(app, "Unpin")
         assert query(app)["pins"] == "L6/4;my ring:L7/4"
 
+    def test_the_concepts_of_paths_are_pinned_together(self) -> None:
+        app = run(view="paths", pins="ring:L2/4", **{"from": "L1/4", "to": "L3/4"})
+        click(app, "Pin these 3 concepts")
+        assert query(app)["pins"] == "L1/4,L3/4;ring:L2/4"
+        pin = next(button for button in app.button if button.label == "Pin these 3 concepts")
+        assert pin.disabled
+
     def test_too_many_pins_are_refused(self) -> None:
         many = ",".join(f"L{layer}/{i}" for layer in (1, 2, 3) for i in range(20))
         app = run(pins=many, concept="L6/4", view="around")

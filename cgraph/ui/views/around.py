@@ -118,7 +118,7 @@ def _about(shown: Shown, found: Neighbourhood, picture: GraphPicture) -> str:
         parts.append(f"layer {ring.layer}: {number} {kind}")
     edges = words.count(picture.n_edges, "edge")
     if picture.n_hidden_edges:
-        edges = f"the {edges} of largest weight, {picture.n_hidden_edges:,} hidden"
+        edges += f" drawn, those of the paths first, and {picture.n_hidden_edges:,} hidden"
     return " · ".join([*parts, edges])
 
 

@@ -60,14 +60,23 @@ def path_finder(
         _no_path(shown, answer, sources, targets, ends, sign)
         return None
     _table(shown, answer, ends, sign, on_concept)
-    st.download_button(
-        "Paths as CSV",
-        lambda: paths_csv(answer.paths, shown.of.name),
-        file_name=f"{_file_name(shown)}.csv",
-        mime="text/csv",
-        on_click="ignore",
-        type="tertiary",
-    )
+    concepts = answer.part.concepts
+    with st.container(key="cg-path-tools", horizontal=True, gap="small"):
+        st.download_button(
+            "Paths as CSV",
+            lambda: paths_csv(answer.paths, shown.of.name),
+            file_name=f"{_file_name(shown)}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            type="tertiary",
+        )
+        st.button(
+            f"Pin these {len(concepts)} concepts",
+            on_click=on_change,
+            args=({"pin": ([c for c in concepts if c not in shown.selection.pins], "")},),
+            disabled=all(concept in shown.selection.pins for concept in concepts),
+            type="tertiary",
+        )
     selection = GraphSelection(str(shown.concept) if shown.concept else "")
     picture = _draw(shown, answer, ends)
     if picture.n_hidden_nodes or picture.n_hidden_edges:
