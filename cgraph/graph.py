@@ -11,86 +11,19 @@ balanced log-odds of a child are its intercept plus the sum of weight times inpu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from cgraph.codes import stable_order
 from cgraph.concept import ConceptId
+from cgraph.edge_index import EdgeList, LayerEdges, no_edges, strongest_first
 from cgraph.errors import ConfigError, DataError
 from cgraph.graph_tables import CONCEPT_SCHEMA, ConceptRecord, read_concepts, read_edges
 
 if TYPE_CHECKING:
     from scipy import sparse
-
-
-@dataclass(frozen=True)
-class EdgeList:
-    """All parents, or all children, of one concept, by falling absolute weight, then index.
-
-    Attributes
-    ----------
-    layer : int
-        Layer of the other ends.
-    indices : ndarray of int32, shape (n_edges,)
-        Index of the other end of each edge in that layer.
-    weights : ndarray of float32, shape (n_edges,)
-        Log-odds of the child per unit of the parent's input.
-    selection_rates : ndarray of float32, shape (n_edges,)
-        Share of the bags in which the weight was not zero.
-    """
-
-    layer: int
-    indices: np.ndarray
-    weights: np.ndarray
-    selection_rates: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-@dataclass(frozen=True)
-class _LayerEdges:
-    """Edges into one child layer: compressed sparse rows by child, and an index by parent."""
-
-    starts: np.ndarray  # (n_children + 1,): first entry of each child
-    parents: np.ndarray
-    weights: np.ndarray
-    selection_rates: np.ndarray
-    by_parent_starts: np.ndarray  # (n_parents + 1,): first place of each parent in the two below
-    by_parent_children: np.ndarray
-    by_parent_entries: np.ndarray  # entry of that edge in `weights`
-
-    @classmethod
-    def index(
-        cls, columns: dict[str, np.ndarray], starts: np.ndarray, n_parents: int
-    ) -> _LayerEdges:
-        """Index the edges ``starts[0]:starts[-1]`` of the sorted edge columns."""
-        entries = slice(starts[0], starts[-1])
-        starts = starts - starts[0]
-        parents = columns["parent"][entries]
-        by_parent = stable_order(parents, n_parents)
-        children = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts))
-        counts = np.bincount(parents, minlength=n_parents)
-        return cls(
-            starts=starts,
-            parents=parents,
-            weights=columns["weight"][entries],
-            selection_rates=columns["selection_rate"][entries],
-            by_parent_starts=np.concatenate([[0], np.cumsum(counts)]),
-            by_parent_children=children[by_parent],
-            by_parent_entries=by_parent,
-        )
-
-    def from_parents(self, parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the children of some parents, and the entry of each of these edges."""
-        first = self.by_parent_starts[parents]
-        counts = self.by_parent_starts[parents + 1] - first
-        ends = np.cumsum(counts)
-        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
-        return self.by_parent_children[places], self.by_parent_entries[places]
 
 
 class ConceptGraph:
@@ -103,7 +36,7 @@ class ConceptGraph:
         self,
         columns: dict[str, np.ndarray],
         layer_starts: np.ndarray,
-        layers: tuple[_LayerEdges, ...],
+        layers: tuple[LayerEdges, ...],
         n_train_images: int | None,
     ) -> None:
         self._columns = columns
@@ -131,7 +64,7 @@ class ConceptGraph:
         layers = []
         for layer in range(2, len(layer_starts)):
             before, first, end = layer_starts[layer - 2 : layer + 1]
-            layers.append(_LayerEdges.index(edge_columns, starts[first : end + 1], first - before))
+            layers.append(LayerEdges.index(edge_columns, starts[first : end + 1], first - before))
         return cls(columns, layer_starts, tuple(layers), n_train_images)
 
     @property
@@ -143,6 +76,25 @@ class ConceptGraph:
     def n_edges(self) -> int:
         """Number of edges over all layers."""
         return sum(len(edges.weights) for edges in self._layers)
+
+    def layer_edges(self, child_layer: int) -> LayerEdges:
+        """Return the edges into a layer, 2..L.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such layer.
+        """
+        self._check_layer(child_layer, 2)
+        return self._layers[child_layer - 2]
+
+    def with_edges(self, layers: Sequence[LayerEdges]) -> ConceptGraph:
+        """Return a graph of the same concepts with some of the edges, those into layers 2..L.
+
+        Scores and probabilities of such a graph leave out what the other edges say: it is for
+        looking at and for following paths.
+        """
+        return ConceptGraph(self._columns, self._layer_starts, tuple(layers), self._n_train_images)
 
     def n_concepts(self, layer: int | None = None) -> int:
         """Return the number of concepts of a layer, or of all layers.
@@ -213,10 +165,10 @@ class ConceptGraph:
         """
         self.concept_row(concept)
         if concept.layer == 1:
-            return _no_edges(concept.layer - 1)
+            return no_edges(concept.layer - 1)
         edges = self._layers[concept.layer - 2]
         entries = slice(edges.starts[concept.index], edges.starts[concept.index + 1])
-        return _strongest_first(
+        return strongest_first(
             concept.layer - 1,
             edges.parents[entries],
             edges.weights[entries],
@@ -233,11 +185,11 @@ class ConceptGraph:
         """
         self.concept_row(concept)
         if concept.layer == self.n_layers:
-            return _no_edges(concept.layer + 1)
+            return no_edges(concept.layer + 1)
         edges = self._layers[concept.layer - 1]
         first, last = edges.by_parent_starts[concept.index : concept.index + 2]
         entries = edges.by_parent_entries[first:last]
-        return _strongest_first(
+        return strongest_first(
             concept.layer + 1,
             edges.by_parent_children[first:last],
             edges.weights[entries],
@@ -271,10 +223,7 @@ class ConceptGraph:
         self._check_layer(child_layer, 2)
         children = self._check_indices(child_layer, children)
         edges = self._layers[child_layer - 2]
-        first = edges.starts[children]
-        lengths = edges.starts[children + 1] - first
-        place = np.repeat(np.arange(len(children)), lengths)
-        entries = np.arange(len(place)) + (first - (np.cumsum(lengths) - lengths))[place]
+        place, entries = edges.into(children)
         return edges.parents[entries], place, edges.weights[entries]
 
     def edges_among(
@@ -417,15 +366,3 @@ class ConceptGraph:
             f"There is no concept L{layer}/{index}: layer {layer} has L{layer}/0 to "
             f"L{layer}/{last}, and the layers are 1 to {self.n_layers}."
         )
-
-
-def _no_edges(layer: int) -> EdgeList:
-    nothing = np.zeros(0, dtype=np.float32)
-    return EdgeList(layer, nothing.astype(np.int32), nothing, nothing)
-
-
-def _strongest_first(
-    layer: int, indices: np.ndarray, weights: np.ndarray, rates: np.ndarray
-) -> EdgeList:
-    order = np.argsort(-np.abs(weights), kind="stable")
-    return EdgeList(layer, indices[order], weights[order], rates[order])

@@ -6,7 +6,7 @@ position of its neighbours in the layer just ordered, weighted by how much the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +43,31 @@ def order_layers(
         Concepts of layers 1..L in drawing order. Never more crossings than the trace's own order;
         the same trace and edges always give the same order.
     """
-    layers = [tuple(active.concept for active in layer) for layer in trace.layers]
-    rows = _rows(layers, trace.edges if edges is None else edges)
+    drawn = trace.edges if edges is None else edges
+    return order_concepts(
+        [tuple(active.concept for active in layer) for layer in trace.layers],
+        [(edge.parent, edge.child, edge.contribution) for edge in drawn],
+    )
+
+
+def order_concepts(
+    layers: Sequence[Sequence[ConceptId]], edges: Iterable[tuple[ConceptId, ConceptId, float]]
+) -> list[tuple[ConceptId, ...]]:
+    """Order the concepts of each layer so that few edges cross.
+
+    Parameters
+    ----------
+    layers : sequence of sequence of ConceptId
+        Concepts of layers 1..L; a layer may be empty.
+    edges : iterable of (parent, child, pull)
+        Every end is among the concepts. The larger the absolute pull, the nearer the ends come.
+
+    Returns
+    -------
+    list of tuple of ConceptId
+        Never more crossings than the order that the concepts came in.
+    """
+    rows = _rows(layers, edges)
     places = [np.arange(len(layer)) for layer in layers]
     best, fewest = places, _crossings(places, rows)
     for sweep in range(_MAX_SWEEPS):
@@ -55,8 +78,8 @@ def order_layers(
         if crossings < fewest:
             best, fewest = places, crossings
     return [
-        tuple(layer[concept] for concept in np.argsort(place))
-        for layer, place in zip(layers, best, strict=True)
+        tuple(layer[place] for place in np.argsort(order))
+        for layer, order in zip(layers, best, strict=True)
     ]
 
 
@@ -74,16 +97,18 @@ def count_crossings(orders: Sequence[Sequence[ConceptId]], edges: Sequence[Trace
     int
         Edges that share an end do not cross.
     """
-    return _crossings([np.arange(len(order)) for order in orders], _rows(orders, edges))
+    pulls = [(edge.parent, edge.child, edge.contribution) for edge in edges]
+    return _crossings([np.arange(len(order)) for order in orders], _rows(orders, pulls))
 
 
-def _rows(layers: Sequence[Sequence[ConceptId]], edges: Sequence[TraceEdge]) -> list[_Row]:
+def _rows(
+    layers: Sequence[Sequence[ConceptId]], edges: Iterable[tuple[ConceptId, ConceptId, float]]
+) -> list[_Row]:
     """Return the edges from each layer but the last to the next."""
     place = {concept: i for layer in layers for i, concept in enumerate(layer)}
     rows: list[list[tuple[int, int, float]]] = [[] for _ in layers[1:]]
-    for edge in edges:
-        ends = place[edge.parent], place[edge.child]
-        rows[edge.parent.layer - 1].append((*ends, abs(edge.contribution)))
+    for parent, child, pull in edges:
+        rows[parent.layer - 1].append((place[parent], place[child], abs(pull)))
     arrays = [np.array(row, dtype=np.float64).reshape(-1, 3).T for row in rows]
     return [_Row(a[0].astype(np.int64), a[1].astype(np.int64), a[2]) for a in arrays]
 

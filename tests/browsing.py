@@ -15,6 +15,9 @@ IDLE = """() => {
 }"""
 
 
+PROBES = ("/_stcore/health", "/_stcore/host-config")
+
+
 @dataclass
 class Visit:
     """An open page, what its console complained about, and requests that left the machine."""
@@ -76,8 +79,9 @@ def visit(
     width: int = 1440,
     height: int = 900,
     scheme: str = "light",
+    ready: str = ".node",
 ) -> Iterator[Visit]:
-    """Open the app and wait until its graph stands."""
+    """Open the app and wait until its graph, or what else `ready` selects, stands."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     )
@@ -92,13 +96,18 @@ def visit(
 
     page.on("request", on_request)
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: seen.complaints.append(message.text) if message.type == "error" else None,
-    )
+
+    def on_message(message: Any) -> None:
+        # On the address of a page Streamlit's client first asks for its server below the page,
+        # then at the root; the browser complains about the first, whatever the app does.
+        probe = urlsplit(message.location["url"]).path.endswith(PROBES)
+        if message.type == "error" and not probe:
+            seen.complaints.append(message.text)
+
+    page.on("console", on_message)
     try:
         page.goto(address + query)
-        page.locator(".node").first.wait_for(timeout=60_000)
+        page.locator(ready).first.wait_for(timeout=60_000)
         seen.wait()
         yield seen
     finally:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import networkx as nx
 import numpy as np
 import pyarrow as pa
 
+from cgraph.concept import ConceptId
 from cgraph.graph import ConceptGraph
 from cgraph.graph_tables import CONCEPT_SCHEMA, EDGE_SCHEMA
 
@@ -108,3 +112,19 @@ def random_graph(sizes, density, seed):
     concepts = concept_table(sizes, **parameters).take(rng.permutation(n))
     edges = [edges[i] for i in rng.permutation(len(edges))]
     return ConceptGraph.from_tables(concepts, edge_table(edges)), weights
+
+
+def to_networkx(graph, sign):
+    """Return the followed edges as a networkx graph, with shares from dense weights."""
+    made = nx.DiGraph()
+    for layer in range(1, graph.n_layers + 1):
+        made.add_nodes_from(ConceptId(layer, i) for i in range(graph.n_concepts(layer)))
+    for layer in range(2, graph.n_layers + 1):
+        dense = graph.weight_matrix(layer).toarray().astype(float)
+        followed = {"both": dense, "raises": np.maximum(dense, 0), "lowers": np.minimum(dense, 0)}
+        sizes = np.abs(followed[sign])
+        for child, parent in np.argwhere(sizes):
+            share = sizes[child, parent] / sizes[child].sum()
+            ends = ConceptId(layer - 1, int(parent)), ConceptId(layer, int(child))
+            made.add_edge(*ends, share=share, cost=-math.log(share))
+    return made

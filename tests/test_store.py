@@ -122,3 +122,18 @@ def test_arrow_columns_become_arrays(start: int) -> None:
 def test_the_different_texts_of_a_column(n: int) -> None:
     column = pa.chunked_array([["a", "b"] * (n // 2), [None, "c"]])
     assert store.distinct(column) == {"a", "b", "c", None}
+
+
+def test_pieces_that_break_off_leave_the_old_file(tmp_path):
+    path = tmp_path / "graph.json"
+    store.write_pieces(path, [b"one ", b"two"])
+    assert path.read_bytes() == b"one two"
+
+    def broken():
+        yield b"three"
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError):
+        store.write_pieces(path, broken())
+    assert path.read_bytes() == b"one two"
+    assert list(tmp_path.iterdir()) == [path]

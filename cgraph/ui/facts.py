@@ -10,8 +10,8 @@ import numpy as np
 
 from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
+from cgraph.edge_index import EdgeList
 from cgraph.errors import StudyError
-from cgraph.graph import EdgeList
 from cgraph.study import Study
 from cgraph.trace import Absence, ActiveConcept, Trace
 from cgraph.ui import words

@@ -18,8 +18,9 @@ import streamlit as st
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError
 from cgraph.ui import uploads
+from cgraph.ui.pins import NO_PINS, Pins, read_pins
 
-KEYS = ("study", "image", "with", "layer", "concept")
+KEYS = ("study", "image", "with", "layer", "concept", "pins")
 """Query parameters of every page; others are left alone."""
 
 MOST_COMPARED = 3
@@ -41,6 +42,8 @@ class Selection:
     layer : int or None
         1 … L.
     concept : ConceptId or None
+    pins : Pins
+        Concepts that were put aside for the scratch graph.
     """
 
     study: str | None = None
@@ -48,6 +51,7 @@ class Selection:
     beside: tuple[str, ...] = ()
     layer: int | None = None
     concept: ConceptId | None = None
+    pins: Pins = NO_PINS
 
     def to_query(self) -> dict[str, str]:
         """Return the query parameters that stand for this selection; a concept says its layer."""
@@ -57,6 +61,7 @@ class Selection:
             "with": ",".join(map(_quoted, self.beside)) or None,
             "layer": None if self.concept is not None else self.layer,
             "concept": self.concept,
+            "pins": self.pins.to_text() or None,
         }
         return {key: str(values[key]) for key in KEYS if values[key] is not None}
 
@@ -117,12 +122,15 @@ def parse(query: Mapping[str, str]) -> tuple[Selection, list[str]]:
         remarks.append(
             f"The link compares with {len(beside)} images; the first {MOST_COMPARED} are shown."
         )
+    pins, more = read_pins(query.get("pins") or "")
+    remarks += more
     return Selection(
         study=query.get("study") or None,
         image=query.get("image") or None,
         beside=tuple(dict.fromkeys(beside[:MOST_COMPARED])),
         layer=layer,
         concept=concept,
+        pins=pins,
     ), remarks
 
 
@@ -157,7 +165,23 @@ def check(selection: Selection, study: HasConcepts) -> tuple[Selection, list[str
         except ConfigError as error:
             remarks.append(f"{error} The concept of the link was left out.")
             concept = None
-    return Selection(study.name, image, beside, layer, concept), remarks
+    lost = [pinned for pinned in selection.pins.concepts if not _has_concept(study, pinned)]
+    if lost:
+        remarks.append(
+            f"This study has no {lost[0]}, which the link pins; it was left out."
+            if len(lost) == 1
+            else f"This study lacks {len(lost)} concepts that the link pins, such as {lost[0]}; "
+            "they were left out."
+        )
+    return Selection(study.name, image, beside, layer, concept, selection.pins.unpin(lost)), remarks
+
+
+def _has_concept(study: HasConcepts, concept: ConceptId) -> bool:
+    try:
+        study.graph.concept_row(concept)
+    except ConfigError:
+        return False
+    return True
 
 
 def _has_image(study: HasConcepts, image_id: str, remarks: list[str]) -> bool:
@@ -201,8 +225,13 @@ def change(study: HasConcepts, **changes: Any) -> None:
     **changes
         Fields of `Selection`. A new concept brings its layer along.
     """
+    write(changed(study, **changes))
+
+
+def changed(study: HasConcepts, **changes: Any) -> Selection:
+    """Return the selection of the address with a part of it changed; see `change`."""
     selection, _ = check(read()[0], study)
     if "concept" in changes and "layer" not in changes:
         concept = changes["concept"]
         changes["layer"] = concept.layer if concept else None
-    write(dataclasses.replace(selection, **changes))
+    return dataclasses.replace(selection, **changes)

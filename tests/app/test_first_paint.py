@@ -17,18 +17,19 @@ _FIRST_PAINT = f"""
 import sys
 from streamlit.testing.v1 import AppTest
 
-app = AppTest.from_file({str(APP)!r}, default_timeout=60).run()
+app = AppTest.from_file({str(APP)!r}, default_timeout=60)
+if len(sys.argv) > 1:
+    app.switch_page(sys.argv[1])
+app.run()
 assert not app.exception and not app.error
 assert app.get("bidi_component"), "the graph was not drawn"
 print([name for name in {HEAVY!r} if name in sys.modules])
 """
 
 
-def test_a_stored_image_is_shown_without_what_takes_long_to_load(
-    studies_folder: Path, tmp_path: Path
-) -> None:
+def _loaded(studies_folder: Path, tmp_path: Path, *page: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", _FIRST_PAINT],
+        [sys.executable, "-c", _FIRST_PAINT, *page],
         cwd=tmp_path,
         env={**os.environ, "CGRAPH_STUDIES": str(studies_folder)},
         capture_output=True,
@@ -36,4 +37,16 @@ def test_a_stored_image_is_shown_without_what_takes_long_to_load(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+def test_a_stored_image_is_shown_without_what_takes_long_to_load(
+    studies_folder: Path, tmp_path: Path
+) -> None:
+    assert _loaded(studies_folder, tmp_path) == "[]"
+
+
+def test_a_pair_of_layers_is_shown_with_sparse_matrices_alone(
+    studies_folder: Path, tmp_path: Path
+) -> None:
+    assert _loaded(studies_folder, tmp_path, "pages/1_Graph.py") == "['scipy']"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import streamlit as st
@@ -36,6 +36,8 @@ class TableRow:
         One entry for each column.
     notes : mapping of ConceptId to str
         A few words beneath some of them.
+    lowering : collection of int
+        Columns whose concept is lowered by the one before: the line to it is blue and dashed.
     """
 
     lead: str
@@ -43,6 +45,7 @@ class TableRow:
     share: float | None
     cells: Sequence[Sequence[ConceptId]]
     notes: Mapping[ConceptId, str] = field(default_factory=dict)
+    lowering: Collection[int] = ()
 
 
 _component = st.components.v2.component(
@@ -63,6 +66,7 @@ def concept_table(
     on_pick: Callable[[], None],
     selected: ConceptId | None = None,
     joined: bool = False,
+    wide: bool = False,
 ) -> None:
     """Show a table of concepts.
 
@@ -83,6 +87,8 @@ def concept_table(
         The concept that is marked.
     joined : bool
         Whether concepts of neighbouring cells are joined by a line.
+    wide : bool
+        Whether there is room for longer names, in a table of few columns.
     """
     shown = {concept for row in rows for cell in row.cells for concept in cell}
     # Tuples all the way: of a list or a dictionary Streamlit asks pandas what it is, and loads it.
@@ -96,20 +102,27 @@ def concept_table(
         ]
         for row in rows
     ]
-    lines = [(row.lead, row.note, row.share) for row in rows]
+    lines = [(row.lead, row.note, row.share, tuple(sorted(row.lowering))) for row in rows]
     _component(
         key=key,
         data={
-            "revision": revision_of(label, *map(repr, (heads, concepts, cells, lines))),
+            "revision": revision_of(label, *map(repr, (heads, concepts, cells, lines, wide))),
             "label": label,
             "heads": tuple(asdict(head) for head in heads),
             "concepts": concepts,
             "rows": tuple(
-                {"lead": lead, "note": note, "share": share, "cells": tuple(of_row)}
-                for (lead, note, share), of_row in zip(lines, cells, strict=True)
+                {
+                    "lead": lead,
+                    "note": note,
+                    "share": share,
+                    "lowering": lowering,
+                    "cells": tuple(of_row),
+                }
+                for (lead, note, share, lowering), of_row in zip(lines, cells, strict=True)
             ),
             "selected": str(selected) if selected else None,
             "joined": joined,
+            "wide": wide,
         },
         on_picked_change=on_pick,
     )

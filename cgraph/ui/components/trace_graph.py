@@ -1,4 +1,4 @@
-"""The layered graph of one image, and what is selected in it.
+"""The layered graph of one image, or a part of the whole graph, and what is selected in it.
 
 The picture is large and the same for every click; what is selected is small and changes. So they
 are two components: Streamlit keeps the message of the first in the browser and sends the second.
@@ -13,11 +13,15 @@ import streamlit as st
 from cgraph.ui.components import static_text
 from cgraph.ui.drawing import GraphPicture, GraphSelection
 
+_CSS = static_text("term.css") + static_text("trace_graph.css")
+_JS = "".join(map(static_text, ("figure_export.js", "graph_drawing.js", "trace_graph.js")))
+
 _graph = st.components.v2.component(
-    "cgraph_trace_graph",
-    html=static_text("trace_graph.html"),
-    css=static_text("term.css") + static_text("trace_graph.css"),
-    js="".join(map(static_text, ("figure_export.js", "graph_drawing.js", "trace_graph.js"))),
+    "cgraph_trace_graph", html=static_text("trace_graph.html"), css=_CSS, js=_JS
+)
+
+_part = st.components.v2.component(
+    "cgraph_part_graph", html=static_text("part_graph.html"), css=_CSS, js=_JS
 )
 
 _selection = st.components.v2.component(
@@ -46,6 +50,22 @@ def trace_graph(
         data={"revision": picture.revision, "picture": picture.text},
         on_picked_change=on_pick,
     )
+    _select(picture, selection, key)
+
+
+def part_graph(
+    picture: GraphPicture, selection: GraphSelection, *, key: str, on_pick: Callable[[], None]
+) -> None:
+    """Show a part of the graph that no image stands behind; see `trace_graph`."""
+    _part(
+        key=key,
+        data={"revision": picture.revision, "picture": picture.text},
+        on_picked_change=on_pick,
+    )
+    _select(picture, selection, key)
+
+
+def _select(picture: GraphPicture, selection: GraphSelection, key: str) -> None:
     _selection(
         key=f"{key}.selection",
         data={

@@ -27,6 +27,7 @@ function add(parent, tag, className, text) {
 function draw(table, data) {
   table.replaceChildren();
   table.className = data.joined ? "joined" : "apart";
+  table.classList.toggle("wide", data.wide);
   add(table, "caption", "unseen", data.label);
   const top = add(add(table, "thead"), "tr");
   add(top, "td");
@@ -57,8 +58,9 @@ function drawRow(line, row, concepts, table) {
   if (row.share !== null) {
     add(add(lead, "span", "bar"), "i").style.width = `${100 * Math.min(1, row.share)}%`;
   }
-  for (const shown of row.cells) {
+  for (const [column, shown] of row.cells.entries()) {
     const cell = add(line, "td", shown.length ? "filled" : "empty");
+    cell.classList.toggle("lowers", row.lowering.includes(column));
     const group = add(cell, "div", "group");
     for (const [id, note] of shown) group.appendChild(concept(id, note, concepts.get(id), table));
   }

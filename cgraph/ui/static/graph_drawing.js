@@ -65,6 +65,9 @@ class GraphDrawing {
     this.byId = new Map();
     this.active = new Set(picture.layers.flatMap((layer) => layer.nodes.map((node) => node.id)));
     for (const place of this.root.querySelectorAll("[data-term]")) explain(place, picture.words);
+    const all = picture.layers.flatMap((layer) => layer.nodes);
+    this.root.classList.toggle("barless", all.every((node) => node.share === undefined));
+    this.root.classList.toggle("markless", all.every((node) => !node.mark));
     const canvas = svg("svg", { role: "group", "aria-label": picture.label });
     this.columns = svg("g", { class: "columns" }, canvas);
     const edgeLayer = svg("g", { class: "edges", "aria-hidden": "true" }, canvas);
@@ -136,15 +139,15 @@ class GraphDrawing {
     node.clip = svg("rect", { class: "back" }, group);
     node.image = svg("image", { href: node.image, preserveAspectRatio: "xMidYMid slice" }, group);
     node.frame = svg("rect", { class: "frame" }, group);
-    if (!node.ghost) {
+    if (!node.ghost && node.share !== undefined) {
       node.track = svg("rect", { class: "track" }, group);
       node.bar = svg("rect", { class: "bar" }, group);
     }
-    if (node.surprise || node.absent) {
+    if (node.surprise || node.absent || node.mark) {
       node.badge = svg("g", { class: "badge" }, group);
       svg("circle", { r: 7 }, node.badge);
       svg("text", { "text-anchor": "middle", y: 3.6 }, node.badge).textContent =
-        node.surprise ? "!" : "?";
+        node.mark || (node.surprise ? "!" : "?");
     }
     node.title = node.name ? svg("text", { class: "name", "text-anchor": "middle" }, group) : null;
     const kind = node.name ? "id under" : "id";

@@ -38,11 +38,13 @@ class TraceGraph extends GraphDrawing {
     this.listen = () => this.hear();
     document.addEventListener("cgraph:selection", this.listen);
     const box = root.querySelector(".silent-too");
-    box.onchange = () => {
-      this.silentToo = box.checked;
-      this.haunt();
-      this.lightSelection();
-    };
+    if (box) {
+      box.onchange = () => {
+        this.silentToo = box.checked;
+        this.haunt();
+        this.lightSelection();
+      };
+    }
     for (const button of root.querySelectorAll("[data-save]")) {
       button.onclick = () => this.save(button.dataset.save);
     }
@@ -146,7 +148,7 @@ class TraceGraph extends GraphDrawing {
       this.light(null, [], []);
       return;
     }
-    if (node.head || node.ghost) {
+    if (node.head || node.ghost || !this.picture.paths[node.id]) {
       this.lightAround(node);
       return;
     }
@@ -286,7 +288,7 @@ class TraceGraph extends GraphDrawing {
     saveFigure(this.canvas, kind, {
       name: this.picture.file,
       caption: this.picture.caption,
-      notes: "orange, solid: raises · blue, dashed: lowers · width: weight · bar: coefficient · "
+      notes: this.picture.notes || "orange, solid: raises · blue, dashed: lowers · width: weight · bar: coefficient · "
         + "!: surprise · ?: expected but absent · cgraph",
     });
   }

@@ -97,11 +97,11 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     return (
         f"<h3 class='cg-concept' title='{title} ({facts.concept})'><span>{title}</span> "
         f"<small>{facts.concept}</small></h3><p class='cg-quiet'>{here}</p>"
-        f"<p class='cg-sentence'>{_match_sentence(name)}</p>"
+        f"<p class='cg-sentence'>{match_sentence(name)}</p>"
     )
 
 
-def _match_sentence(name: Any) -> str:
+def match_sentence(name: Any) -> str:
     """Say how well the images of a concept agree with the attribute that gives it its name."""
     how = next(word for least, word in _MATCHES if name.strength >= least)
     return (
