@@ -1,0 +1,121 @@
+"""The paper's question: what goes with having many parents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from html import escape
+
+import streamlit as st
+
+from cgraph.concept import ConceptId
+from cgraph.parent_question import PREVALENCE, ParentAnswer
+from cgraph.ui import gallery, state, words
+from cgraph.ui.charts.figure import World
+from cgraph.ui.charts.relations import p_value, relation_figure
+from cgraph.ui.components.figure import show_figure
+from cgraph.ui.evaluated import AUC, MATCH, attribute_match, parent_answer
+from cgraph.ui.frame import OpenStudy
+from cgraph.ui.pair_facts import PairFacts
+
+_LABELS: dict[str, tuple[str, World]] = {
+    PREVALENCE: ("prevalence", "natural"),
+    AUC: ("AUC", "both"),
+    MATCH: ("match with best attribute", "natural"),
+}
+
+
+def parent_question(opened: OpenStudy, facts: PairFacts) -> Callable[[], None]:
+    """Keep a place for the answer, and return what fills it.
+
+    Parameters
+    ----------
+    opened : OpenStudy
+    facts : PairFacts
+    """
+    if not len(facts.scored):
+        return lambda: None
+    st.html(
+        "<h3 class='cg-section'>What goes with having many parents?</h3>"
+        "<p class='cg-sentence'>The paper sees two peaks and offers two explanations: (I) there "
+        "are simple and complex concepts, (II) there are well and poorly disentangled ones. Under "
+        "(II) concepts with many parents should match what is known of the images worse. Neither "
+        "correlations nor peaks can prove either.</p>"
+    )
+    place = st.empty()
+    with place:
+        st.html("<p class='cg-quiet cg-wait'>Holding parents against three figures …</p>")
+
+    def fill() -> None:
+        with place.container(key="cg-question"):
+            _answer(opened, facts)
+
+    return fill
+
+
+def _answer(opened: OpenStudy, facts: PairFacts) -> None:
+    study = opened.study
+    match = attribute_match(opened.entry, facts.right)
+    answer, figures = parent_answer(study, facts.right, match)
+    names = {
+        str(concept): name
+        for concept in (ConceptId(facts.right, int(index)) for index in facts.scored)
+        if (name := gallery.concept_name(study, concept))
+    }
+    columns = st.columns(len(_LABELS), gap="medium")
+    relations = {relation.name: relation for relation in answer.relations}
+    for column, (name, (label, world)) in zip(columns, _LABELS.items(), strict=True):
+        with column:
+            if name not in relations:
+                st.html(
+                    "<p class='cg-sentence'><b>Match with attributes: cannot be asked.</b> Nothing "
+                    "is known of these images that enough of them share and enough lack, so "
+                    "explanation (II) stays open here. A study of images with attributes, such as "
+                    "the drawn scenes, can answer.</p>"
+                )
+                continue
+            key = f"evaluation.relation.{name}"
+            figure = relation_figure(
+                facts, figures[name], relations[name], label=label, world=world, names=names
+            )
+            show_figure(figure, key=key, on_pick=partial(_choose, opened, key))
+    st.html(_verdict(answer))
+
+
+def _choose(opened: OpenStudy, key: str) -> None:
+    if picked := st.session_state[key].get("picked"):
+        state.change(opened.study, concept=ConceptId.parse(picked))
+
+
+def _verdict(answer: ParentAnswer) -> str:
+    """Say what peaks and relations add up to, and what they leave open."""
+    peaks = answer.peaks
+    if len(peaks.at) < 2:
+        head = (
+            f"There is one peak only, at {peaks.at[0]} parents, so there are no two groups to "
+            "explain; the number of parents varies by degrees. The correlations above tell what "
+            "goes with it."
+        )
+        return f"<p class='cg-sentence'>{head}</p>"
+    low, high = peaks.at[0], peaks.at[-1]
+    lines = []
+    for relation in answer.relations:
+        groups = relation.groups
+        if groups is None:
+            continue
+        label = _LABELS[relation.name][0]
+        lines.append(
+            f"<tr><th scope='row'>{escape(label)}</th><td>{groups.medians[0]:.3f}</td>"
+            f"<td>{groups.medians[1]:.3f}</td><td>{words.percent(groups.superiority)}</td>"
+            f"<td>{p_value(groups.p_value)}</td></tr>"
+        )
+    sizes = " and ".join(f"{share * peaks.n:,.0f}" for share in (peaks.shares[0], peaks.shares[-1]))
+    return (
+        f"<p class='cg-sentence'>The two peaks, at {low} and {high} parents, divide the concepts "
+        f"at {', '.join(map(str, peaks.valleys))} into groups of {sizes}:</p>"
+        "<div class='cg-scroll'><table class='cg-table'><thead><tr><td></td>"
+        f"<th scope='col'>median at {low}</th><th scope='col'>median at {high}</th>"
+        f"<th scope='col'>larger at {high} (50 %: no difference)</th>"
+        "<th scope='col'>Mann–Whitney</th></tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
