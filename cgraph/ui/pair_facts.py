@@ -41,9 +41,9 @@ class PairFacts:
     columns: dict[str, NDArray[Any]]
 
     @property
-    def title(self) -> str:
-        """The pair as people write it."""
-        return f"layers {self.left} → {self.right}"
+    def about(self) -> str:
+        """Study and pair as people write them."""
+        return f"{self.study}, layers {self.left} → {self.right}"
 
     @property
     def file(self) -> str:

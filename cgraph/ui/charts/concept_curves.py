@@ -21,7 +21,8 @@ def roc_of_concept(called: str, file: str, found: OperatingPoints, area: float) 
     kept = _thinned(found)
     x, y = found.fpr[kept], found.tpr[kept]
     return Figure(
-        title=f"ROC curve of {called}",
+        title="ROC curve",
+        about=called,
         world="both",
         x=share_axis("false-positive rate"),
         y=share_axis("true-positive rate"),
@@ -48,7 +49,8 @@ def precision_recall_of_concept(
     kept = _thinned(found)
     chance = found.n_pos / (found.n_pos + found.n_neg)
     return Figure(
-        title=f"Precision and recall of {called}",
+        title="Precision and recall",
+        about=called,
         world="natural",
         x=share_axis("recall (true-positive rate)"),
         y=share_axis("precision"),
@@ -89,7 +91,8 @@ def calibration_of_concept(called: str, file: str, found: Reliability) -> Figure
     inside = (found.predicted >= found.low) & (found.predicted <= found.high)
     total, expected = int(found.n_positive.sum()), float((found.predicted * found.n).sum())
     return Figure(
-        title=f"Calibration of {called}",
+        title="Calibration",
+        about=called,
         world="natural",
         x=Axis("predicted probability", 0, top, ticks(0, top, 5), "percent"),
         y=Axis("share that has it", 0, top, ticks(0, top, 5), "percent"),
@@ -120,7 +123,8 @@ def calibration_of_concept(called: str, file: str, found: Reliability) -> Figure
         summary=(
             f"{total:,} of {int(found.n.sum()):,} images have it and {expected:,.0f} were "
             f"predicted; in {int(inside.sum())} of {len(found.n)} groups the prediction lies "
-            f"within the interval. Groups hold {int(found.n.min()):,} to {int(found.n.max()):,} images."
+            f"within the interval. A group holds {int(found.n.min()):,} to "
+            f"{int(found.n.max()):,} images."
         ),
         file=f"{file}-calibration",
         square=True,

@@ -52,7 +52,9 @@ class Figure:
     Attributes
     ----------
     title : str
-        What it shows; its caption when it is saved.
+        What it shows.
+    about : str
+        Study, layers or concept; stands in the caption of a saved figure only.
     world : World
     x, y : Axis
     marks : sequence of mapping
@@ -66,9 +68,12 @@ class Figure:
         Name of a saved figure without its ending.
     square : bool
         Whether both axes have the same length.
+    height : int
+        Of the axes in pixels, if they have not.
     """
 
     title: str
+    about: str
     world: World
     x: Axis
     y: Axis
@@ -78,11 +83,13 @@ class Figure:
     summary: str
     file: str
     square: bool = False
+    height: int = 250
 
     def to_json(self) -> str:
         """Return the figure as its script reads it; what is not finite becomes null."""
         values = {
             "title": self.title,
+            "about": self.about,
             "world": self.world,
             "x": vars(self.x),
             "y": vars(self.y),
@@ -92,6 +99,7 @@ class Figure:
             "summary": self.summary,
             "file": self.file,
             "square": self.square,
+            "height": self.height,
         }
         return json.dumps(_plain(values), separators=(",", ":"), ensure_ascii=False)
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph.metrics import F1_ALL_POSITIVE
-from cgraph.peaks import Peaks
+from cgraph.peaks import MIN_RISE, Peaks
+from cgraph.ui import words
 from cgraph.ui.charts.figure import (
     Axis,
     Figure,
@@ -30,6 +31,7 @@ def parents_figure(facts: PairFacts, peaks: Peaks) -> Figure:
     most = int(counts.max())
     width = -(-(most + 1) // _MOST_BARS)
     edges = np.arange(0, most + width + 1, width)
+    drawn = edges - 0.5  # a bar stands about its whole numbers
     heights, _ = np.histogram(counts, edges)
     tips = [
         f"{_range(int(low), int(low) + width - 1)}: {_concepts(int(n))}"
@@ -39,14 +41,15 @@ def parents_figure(facts: PairFacts, peaks: Peaks) -> Figure:
     smooth = peaks.density[: len(places)] * peaks.n * width
     top = max(float(heights.max()), float(smooth.max()))
     marks = [
-        bars(edges, heights, tips, label="concepts"),
-        line(places + 0.5, smooth, "smooth", f"smoothed, width {peaks.width:.1f}"),
-        *(rule(at + 0.5, f"peak at {at}") for at in peaks.at),
+        bars(drawn, heights, tips, label="concepts"),
+        line(places, smooth, "smooth", f"smoothed, width {peaks.width:.1f}"),
+        *(rule(at, f"peak at {at}") for at in peaks.at),
     ]
     return Figure(
-        title=f"Parents of a concept, {facts.title}",
+        title="Parents of a concept",
+        about=facts.about,
         world="none",
-        x=Axis("number of parents", 0, float(edges[-1]), ticks(0, float(edges[-1]), 8), "whole"),
+        x=Axis("number of parents", -0.5, float(drawn[-1]), ticks(0, float(edges[-1]), 8), "whole"),
         y=count_axis("concepts", top),
         marks=marks,
         columns=("parents_from", "parents_to", "concepts"),
@@ -63,7 +66,7 @@ def _parents_summary(facts: PairFacts, peaks: Peaks, counts: NDArray[np.int64]) 
     if len(peaks.at) == 1:
         return (
             f"One peak, at {peaks.at[0]}; {n_left}. The paper saw two, at 24 and 66. No second one "
-            "stands out by more than 3 standard errors here."
+            f"stands out by more than {MIN_RISE} standard errors here."
         )
     said = " and ".join(
         f"{at} ({100 * share:.0f} % of concepts)"
@@ -89,13 +92,6 @@ def f1_natural_figure(facts: PairFacts) -> Figure:
     return _shares_figure(facts, "f1_natural", "F1", "natural", None, "")
 
 
-def ap_natural_figure(facts: PairFacts) -> Figure:
-    """Return the histogram of the average precision in the natural world."""
-    chance = facts.columns["prevalence"]
-    mean = float(np.mean(chance)) if len(chance) else None
-    return _shares_figure(facts, "ap", "average precision", "natural", mean, "mean prevalence")
-
-
 def _shares_figure(
     facts: PairFacts, column: str, word: str, world: World, against: float | None, label: str
 ) -> Figure:
@@ -115,14 +111,15 @@ def _shares_figure(
         marks.append(rule(against, f"{label} {against:.2f}", style="quiet"))
     summary = "No concept has this figure."
     if len(known):
-        marks.append(rule(float(np.median(known)), f"median {np.median(known):.3f}"))
+        marks.append(rule(float(np.median(known)), f"median {words.thousandths(np.median(known))}"))
         summary = (
             f"{np.mean(known):.3f} ± {np.std(known):.3f} (one standard deviation), median "
-            f"{np.median(known):.3f}, over {_concepts(len(known))}."
+            f"{words.thousandths(np.median(known))}, over {_concepts(len(known))}."
         )
     name = f"{word[0].upper()}{word[1:]}"
     return Figure(
-        title=f"{name}, {facts.title}",
+        title=f"{name} of a concept",
+        about=facts.about,
         world=world,
         x=share_axis(word, float(low), 1.0),
         y=count_axis("concepts", float(heights.max(initial=0))),
@@ -134,6 +131,7 @@ def _shares_figure(
         ],
         summary=summary,
         file=f"{facts.file}-{column.replace('_', '-')}",
+        height=160,
     )
 
 

@@ -20,6 +20,7 @@ def explained_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
     ]
     return Figure(
         title="Explained variance of every layer",
+        about=f"{study}, held-out images",
         world="none",
         x=_layer_axis(layers),
         y=share_axis("explained variance", min(0.0, *known) if known else 0.0, 1.0),
@@ -32,6 +33,7 @@ def explained_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
             else "The explained variance is not known."
         ),
         file=f"{study}-explained-variance",
+        height=170,
     )
 
 
@@ -48,6 +50,7 @@ def dead_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
     total = sum(row["n_concepts"] for row in rows)
     return Figure(
         title="Dead atoms of every layer",
+        about=f"{study}, training images",
         world="none",
         x=_layer_axis(layers),
         y=count_axis("concepts never active", max(dead)),
@@ -62,6 +65,7 @@ def dead_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
             f"{sum(row['n_rare'] for row in rows):,} in fewer than 40, the dead among them."
         ),
         file=f"{study}-dead-atoms",
+        height=170,
     )
 
 

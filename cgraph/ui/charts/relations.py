@@ -54,18 +54,17 @@ def relation_figure(
             f"{_called(name, names)}: {n} parents, {label} {value:.3f}"
             for name, n, value in zip(ids, x, y, strict=True)
         ]
-        marks = [points(x + 0.5, y, tips, ids=ids)]
+        marks = [points(x, y, tips, ids=ids)]
     else:
         marks = [_counted(x, y, right, y_ends, label)]
     middle = _medians(x, y)
     if len(middle[0]) > 1:
-        marks.append(
-            line(middle[0] + 0.5, middle[1], "middle", "median of a tenth of the concepts")
-        )
+        marks.append(line(middle[0], middle[1], "middle", "median of a tenth of the concepts"))
     return Figure(
-        title=f"Parents and {label}, {facts.title}",
+        title=f"Parents and {label}",
+        about=facts.about,
         world=world,
-        x=Axis("number of parents", 0, right, ticks(0, right, 7), "whole"),
+        x=Axis("number of parents", -0.5, right - 0.5, ticks(0, right, 7), "whole"),
         y=Axis(label, *y_ends, ticks(*y_ends)),
         marks=marks,
         columns=("concept", "name", "parents", label.replace(" ", "_")),
@@ -115,13 +114,13 @@ def _counted(
     step = max(1, int(np.ceil(right / _N_X)))
     x_edges = np.arange(0, right + step, step)
     y_edges = np.linspace(*ends, _N_Y + 1)
-    counts, _, _ = np.histogram2d(y, x + 0.5, [y_edges, x_edges])
+    counts, _, _ = np.histogram2d(y, x, [y_edges, x_edges - 0.5])
     tips = [
         f"{x_edges[i]:.0f} to {x_edges[i + 1] - 1:.0f} parents, {label} {y_edges[j]:.3f} to "
         f"{y_edges[j + 1]:.3f}: {words.count(int(counts[j, i]), 'concept')}"
         for j, i in np.argwhere(counts > 0)
     ]
-    return cells(x_edges, y_edges, counts, tips)
+    return cells(x_edges - 0.5, y_edges, counts, tips)
 
 
 def _medians(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cgraph.errors import DataError
 from cgraph.pair_curves import PairCurves
+from cgraph.ui import words
 from cgraph.ui.charts.figure import Figure, line, picture, share_axis
 from cgraph.ui.pair_facts import PairFacts
 
@@ -65,22 +66,28 @@ def roc_figure(facts: PairFacts, curves: PairCurves) -> Figure:
         try:
             k = virtual_roc_exponent(median)
         except DataError:
-            said = f" The median AUC is {median:.3f}, which no virtual curve has as its area."
+            said = (
+                f" No virtual curve has the median AUC, {words.thousandths(median)}, as its area."
+            )
         else:
             virtual = virtual_roc(curves.fpr, k)
             label = f"virtual curve, k = {k:.3f}"
             marks.append(line(_dense(), virtual_roc(_dense(), k), "virtual", label))
-            said = f" The red virtual curve has the median AUC, {median:.3f}, as area: k = {k:.3f}."
+            said = (
+                f" The red virtual curve has the median AUC, {words.thousandths(median)}, as area: "
+                f"k = {k:.3f}."
+            )
     at_tenth = np.searchsorted(curves.fpr, 0.1)
     summary = (
-        f"At a false-positive rate of 0.1 half of {n:,} concepts find more than "
-        f"{100 * curves.middle[at_tenth]:.0f} % of their images, and one in twenty finds fewer "
-        f"than {100 * curves.low[at_tenth]:.0f} %.{said}"
+        f"At a false-positive rate of 0.1 half of {n:,} concepts find at least "
+        f"{words.percent(curves.middle[at_tenth])} of their images, and one in twenty at most "
+        f"{words.percent(curves.low[at_tenth])}.{said}"
         if n
         else "No concept of this pair has a curve: none was scored."
     )
     return Figure(
-        title=f"ROC curves, {facts.title}",
+        title="ROC curves of all scored concepts",
+        about=facts.about,
         world="both",
         x=share_axis("false-positive rate"),
         y=share_axis("true-positive rate"),

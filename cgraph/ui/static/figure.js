@@ -161,13 +161,14 @@ class FigureView {
   // ---- taking away
 
   save(kind) {
-    const { title, world, file, summary } = this.figure;
+    const { title, about, world, file, summary } = this.figure;
     if (kind === "csv") {
       saveBlob(new Blob([this.csv()], { type: "text/csv" }), `${file}.csv`);
       return;
     }
     this.leave();
-    const caption = WORLDS[world] ? `${title} (${WORLDS[world]}, held-out images)` : title;
+    const worlds = WORLDS[world] ? ` · ${WORLDS[world]}, held-out images` : "";
+    const caption = `${title} · ${about}${worlds}`;
     saveFigure(this.drawing.canvas, kind, { name: file, caption, notes: this.notes(summary) });
   }
 

@@ -2,8 +2,7 @@
 // holds is described in cgraph/ui/charts/figure.py.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = { top: 10, right: 14, bottom: 44, left: 54 };
-const HEIGHT = 250; // of the axes, unless both have the same length
+const MARGIN = { top: 10, right: 24, bottom: 44, left: 54 };
 const WIDEST_SQUARE = 430;
 const TEXT = 12;
 const LEGEND_LINE = 19;
@@ -51,7 +50,7 @@ class FigureDrawing {
     const widest = square ? WIDEST_SQUARE + MARGIN.left + MARGIN.right : room;
     this.width = Math.min(room, widest);
     this.plot = { width: this.width - MARGIN.left - MARGIN.right };
-    this.plot.height = square ? this.plot.width : HEIGHT;
+    this.plot.height = square ? this.plot.width : this.figure.height;
     this.toX = (value) => MARGIN.left + ((value - x.low) / (x.high - x.low)) * this.plot.width;
     this.toY = (value) => MARGIN.top + (1 - (value - y.low) / (y.high - y.low)) * this.plot.height;
     const canvas = svg("svg", { role: "img", "aria-label": `${title}. ${summary}` });

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from html import escape
 
+import numpy as np
 import streamlit as st
 
 from cgraph.concept import ConceptId
@@ -30,7 +31,7 @@ N_WRONG = 12
 """Most images of each kind that are shown."""
 
 N_EXEMPLARS = 6
-_GROUPS = 8
+_GROUPS = 5
 _THUMBNAIL_PX = 72
 
 _THRESHOLD = "evaluation.threshold"
@@ -76,11 +77,12 @@ def concept_evaluation(opened: OpenStudy, facts: PairFacts) -> None:
             st.info(words.plain(str(error)))
             return
         image = asked.image
-        _curves(study, facts, scores, image)
+        _threshold(study, scores, image)
         _evidence(study, pair, scores, image)
+        _curves(study, facts, scores)
         shown = dataclasses.replace(asked, layer=facts.right, concept=concept)
         with st.container(key="cg-onward", horizontal=True, gap="small"):
-            frame.onward_links(shown)
+            frame.onward_links(shown, here="Evaluation")
             chosen = st.query_params.get(_QUERY)
             link(shown, {_QUERY: chosen} if chosen else {})
 
@@ -152,22 +154,14 @@ def _figures(study: Study, facts: PairFacts, concept: ConceptId) -> str:
     )
 
 
-def _curves(study: Study, facts: PairFacts, scores: ConceptScores, image: str | None) -> None:
-    from cgraph.metrics import auc, average_precision
-    from cgraph.reliability import even_edges, reliability
-
-    concept, points = scores.concept, scores.points
+def _threshold(study: Study, scores: ConceptScores, image: str | None) -> None:
     without, having = scores.most_confident_mistakes(N_WRONG)
     presets = [
         ("τ of the study", scores.threshold, "Predicted as often as it occurs on the tune images"),
-        (
-            "0.5 balanced",
-            scores.half,
-            "The paper's threshold: likelier than not in the balanced world",
-        ),
+        ("0.5 balanced", scores.half, "The paper's: likelier than not in the balanced world"),
     ]
     threshold_panel(
-        points,
+        scores.points,
         presets,
         [_wrong(study, scores, place) for place in without],
         [_wrong(study, scores, place) for place in having],
@@ -177,6 +171,13 @@ def _curves(study: Study, facts: PairFacts, scores: ConceptScores, image: str | 
         threshold=_threshold_of_link(),
         selected=image,
     )
+
+
+def _curves(study: Study, facts: PairFacts, scores: ConceptScores) -> None:
+    from cgraph.metrics import auc, average_precision
+    from cgraph.reliability import even_edges, reliability
+
+    concept, points = scores.concept, scores.points
     name = gallery.concept_name(study, concept)
     called = f"{name} ({concept})" if name else str(concept)
     file = f"{facts.study}-L{concept.layer}-{concept.index}"
@@ -191,12 +192,14 @@ def _curves(study: Study, facts: PairFacts, scores: ConceptScores, image: str | 
         ]
     else:
         st.info("All held-out images are alike in it, so it has no ROC or precision-recall curve.")
-    edges = even_edges(scores.probabilities, _GROUPS)
+    # Groups of as many expected positives, and of as many expected negatives.
+    p = scores.probabilities
+    edges = np.union1d(even_edges(p, _GROUPS), 1 - even_edges(1 - p, _GROUPS)[::-1])
     found = reliability(scores.probabilities, scores.positive, edges)
     figures.append(concept_curves.calibration_of_concept(called, file, found))
     for column, figure in zip(st.columns(3, gap="medium"), figures, strict=False):
         with column:
-            show_figure(figure, key=f"evaluation.concept.{figure.file.removeprefix(file)}")
+            show_figure(figure, key=f"evaluation.concept{figure.file.removeprefix(file)}")
 
 
 def _wrong(study: Study, scores: ConceptScores, place: int) -> WrongImage:

@@ -123,23 +123,15 @@ def _pair_figures(facts: PairFacts) -> st.delta_generator.DeltaGenerator:
 
         peaks = find_peaks(facts.columns["n_parents"])
         show_figure(histograms.parents_figure(facts, peaks), key="evaluation.parents")
-        with st.expander("How peaks are found", icon=None):
-            st.markdown(
-                "The counts are smoothed on the whole numbers; the width of the kernel is the one "
-                "under which every count is foretold best by all the others. A maximum is a peak "
-                "if it rises above the valley on the way to higher ground by more than 3 standard "
-                "errors of that difference, and holds at least 5 % of the concepts. Nothing in "
-                "it is random."
-            )
-    figures = (
-        histograms.auc_figure(facts),
-        histograms.f1_balanced_figure(facts),
-        histograms.f1_natural_figure(facts),
-        histograms.ap_natural_figure(facts),
-    )
-    for column, figure in zip(st.columns(len(figures), gap="medium"), figures, strict=True):
-        with column:
-            show_figure(figure, key=f"evaluation.{figure.file.removeprefix(facts.file)}")
+        st.html(f"<p class='cg-quiet'>{term('peak', 'How peaks are found')}</p>")
+        figures = (
+            histograms.auc_figure(facts),
+            histograms.f1_balanced_figure(facts),
+            histograms.f1_natural_figure(facts),
+        )
+        for column, figure in zip(st.columns(len(figures), gap="small"), figures, strict=True):
+            with column:
+                show_figure(figure, key=f"evaluation{figure.file.removeprefix(facts.file)}")
     return roc_place
 
 
