@@ -67,6 +67,18 @@ class Visit:
         self.wait()
 
 
+def _note(seen: Visit, message: Any) -> None:
+    """Keep what the console complains about.
+
+    At the address of a page Streamlit first asks whether its server lies beneath that address,
+    and goes on without an answer; the browser notes these two requests whatever a page does.
+    """
+    asked = urlsplit(message.location.get("url", "")).path
+    beneath = asked.endswith(("/_stcore/health", "/_stcore/host-config"))
+    if message.type == "error" and not (beneath and asked.count("/") == 3):
+        seen.complaints.append(message.text)
+
+
 @contextmanager
 def visit(
     browser: Any,
@@ -76,8 +88,9 @@ def visit(
     width: int = 1440,
     height: int = 900,
     scheme: str = "light",
+    ready: str = ".node",
 ) -> Iterator[Visit]:
-    """Open the app and wait until its graph stands."""
+    """Open the app and wait until what is named `ready` stands, such as its graph."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     )
@@ -92,13 +105,10 @@ def visit(
 
     page.on("request", on_request)
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: seen.complaints.append(message.text) if message.type == "error" else None,
-    )
+    page.on("console", lambda message: _note(seen, message))
     try:
         page.goto(address + query)
-        page.locator(".node").first.wait_for(timeout=60_000)
+        page.locator(ready).first.wait_for(timeout=60_000)
         seen.wait()
         yield seen
     finally:

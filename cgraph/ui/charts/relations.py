@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,8 +57,15 @@ def relation_figure(
             for name, n, value in zip(ids, x, y, strict=True)
         ]
         marks = [points(x, y, tips, ids=ids)]
+        columns: tuple[str, ...] = ("concept", "name", "parents", label.replace(" ", "_"))
+        rows: list[tuple[Any, ...]] = [
+            (name, names.get(name, ""), int(n), round(float(value), 5))
+            for name, n, value in zip(ids, x, y, strict=True)
+        ]
     else:
-        marks = [_counted(x, y, right, y_ends, label)]
+        mark, rows = _counted(x, y, right, y_ends, label)
+        marks = [mark]
+        columns = ("parents_from", "parents_to", "from", "to", "concepts")
     middle = _medians(x, y)
     if len(middle[0]) > 1:
         marks.append(line(middle[0], middle[1], "middle", "median of a tenth of the concepts"))
@@ -67,11 +76,8 @@ def relation_figure(
         x=Axis("number of parents", -0.5, right - 0.5, ticks(0, right, 7), "whole"),
         y=Axis(label, *y_ends, ticks(*y_ends)),
         marks=marks,
-        columns=("concept", "name", "parents", label.replace(" ", "_")),
-        rows=[
-            [name, names.get(name, ""), int(n), round(float(value), 5)]
-            for name, n, value in zip(ids, x, y, strict=True)
-        ],
+        columns=columns,
+        rows=rows,
         summary=told(relation, label),
         file=f"{facts.file}-parents-{relation.name.replace(' ', '-')}",
     )
@@ -110,17 +116,27 @@ def _counted(
     right: float,
     ends: tuple[float, float],
     label: str,
-) -> dict[str, object]:
+) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Count concepts on a grid; return the mark and a row for each filled cell."""
     step = max(1, int(np.ceil(right / _N_X)))
     x_edges = np.arange(0, right + step, step)
     y_edges = np.linspace(*ends, _N_Y + 1)
     counts, _, _ = np.histogram2d(y, x, [y_edges, x_edges - 0.5])
-    tips = [
-        f"{x_edges[i]:.0f} to {x_edges[i + 1] - 1:.0f} parents, {label} {y_edges[j]:.3f} to "
-        f"{y_edges[j + 1]:.3f}: {words.count(int(counts[j, i]), 'concept')}"
+    rows = [
+        (
+            int(x_edges[i]),
+            int(x_edges[i + 1]) - 1,
+            round(float(y_edges[j]), 4),
+            round(float(y_edges[j + 1]), 4),
+            int(counts[j, i]),
+        )
         for j, i in np.argwhere(counts > 0)
     ]
-    return cells(x_edges - 0.5, y_edges, counts, tips)
+    tips = [
+        f"{first} to {last} parents, {label} {low:.3f} to {high:.3f}: {words.count(n, 'concept')}"
+        for first, last, low, high, n in rows
+    ]
+    return cells(x_edges - 0.5, y_edges, counts, tips), rows
 
 
 def _medians(

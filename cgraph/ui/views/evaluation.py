@@ -13,7 +13,7 @@ from cgraph.study import Study
 from cgraph.ui import state, words
 from cgraph.ui.charts import histograms
 from cgraph.ui.charts.roc_picture import roc_figure
-from cgraph.ui.components.figure import show_figure
+from cgraph.ui.components.figure import figure_engine, show_figure
 from cgraph.ui.evaluated import pair_curves
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.pair_facts import PairFacts, pair_facts
@@ -42,6 +42,7 @@ def show(opened: OpenStudy) -> None:
     opened : OpenStudy
     """
     study = opened.study
+    figure_engine()
     _introduction(study)
     if study.n_layers < 2:
         st.info("This study has one layer, so nothing is predicted and nothing can be evaluated.")

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from cgraph.concept import ConceptId
 from cgraph.parent_question import PREVALENCE, ParentAnswer
@@ -17,6 +19,8 @@ from cgraph.ui.components.figure import show_figure
 from cgraph.ui.evaluated import AUC, MATCH, attribute_match, parent_answer
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.pair_facts import PairFacts
+from cgraph.ui.pair_table import csv_text
+from cgraph.ui.views.take_away import csv_button
 
 _LABELS: dict[str, tuple[str, World]] = {
     PREVALENCE: ("prevalence", "natural"),
@@ -80,6 +84,25 @@ def _answer(opened: OpenStudy, facts: PairFacts) -> None:
             )
             show_figure(figure, key=key, on_pick=partial(_choose, opened, key))
     st.html(_verdict(answer))
+    csv_button(
+        "Every concept as CSV",
+        lambda: _concepts_csv(facts, figures, names),
+        f"{facts.file}-parents-and-figures",
+        key="evaluation.relations.csv",
+    )
+
+
+def _concepts_csv(
+    facts: PairFacts, figures: dict[str, NDArray[np.float64]], names: dict[str, str]
+) -> bytes:
+    """Return number of parents and figures of every scored concept."""
+    parents = facts.columns["n_parents"].tolist()
+    values = [["" if np.isnan(v) else v for v in column.tolist()] for column in figures.values()]
+    rows = [
+        (concept, names.get(concept, ""), n, *row)
+        for concept, n, *row in zip(facts.ids, parents, *values, strict=True)
+    ]
+    return csv_text(("concept", "name", "parents", *figures), rows).encode()
 
 
 def _choose(opened: OpenStudy, key: str) -> None:
