@@ -57,7 +57,7 @@ def show(opened: OpenStudy) -> None:
     roc_place = _pair_figures(facts)
     fill_question = parent_question(opened, facts)
     concept_evaluation(opened, facts)
-    fill_table = pairs_table(opened)
+    fill_table = pairs_table(opened, right)
     layer_quality(study)
     # From here on nothing is stored: measured once, while the page can be read already.
     with roc_place:

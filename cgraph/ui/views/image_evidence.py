@@ -47,7 +47,7 @@ def image_evidence(
     has = "has it" if scores.positive[place] else "does not have it"
     n_parents = len(study.graph.parents(scores.concept))
     intercept = study.graph.record(scores.concept).intercept
-    left, right = st.columns([0.2, 0.8], gap="small")
+    left, right, _ = st.columns([0.15, 0.6, 0.25], gap="small")
     with left:
         st.html(
             f"<img class='cg-picture cg-small' src='{thumbnail_uri(study, row)}' "

@@ -16,12 +16,14 @@ from cgraph.ui.pair_table import PairRow
 from cgraph.ui.views.take_away import csv_button
 
 
-def pairs_table(opened: OpenStudy) -> Callable[[], None]:
+def pairs_table(opened: OpenStudy, right: int) -> Callable[[], None]:
     """Show the table from what is stored, and return what adds the measured column.
 
     Parameters
     ----------
     opened : OpenStudy
+    right : int
+        Right layer of the pair on show, which is marked.
     """
     study = opened.study
     st.html(
@@ -32,12 +34,12 @@ def pairs_table(opened: OpenStudy) -> Callable[[], None]:
     )
     place = st.empty()
     try:
-        rows = [pair_table.pair_row(study, right) for right in range(2, study.n_layers + 1)]
+        rows = [pair_table.pair_row(study, layer) for layer in range(2, study.n_layers + 1)]
     except CgraphError as error:
         st.error(words.plain(f"The table cannot be shown. {error}"))
         return lambda: None
     with place:
-        st.html(_table(rows, waiting=True))
+        st.html(_table(rows, right, waiting=True))
     with st.container(horizontal=True, gap="small"):
         csv_button(
             "Table as CSV",
@@ -50,7 +52,7 @@ def pairs_table(opened: OpenStudy) -> Callable[[], None]:
     def fill() -> None:
         measured, problem = _measured(opened, rows)
         with place:
-            st.html(_table(measured, waiting=False, problem=problem))
+            st.html(_table(measured, right, waiting=False, problem=problem))
 
     return fill
 
@@ -67,12 +69,19 @@ def _measured(opened: OpenStudy, rows: list[PairRow]) -> tuple[list[PairRow], st
     return found, ""
 
 
-def _table(rows: list[PairRow], *, waiting: bool, problem: str = "") -> str:
+def _table(rows: list[PairRow], here: int, *, waiting: bool, problem: str = "") -> str:
     groups = "".join(
         f"<th scope='colgroup' colspan='{n}'>{escape(title)}</th>" for title, n in pair_table.GROUPS
     )
     heads = "".join(f"<th scope='col'>{escape(text)}</th>" for text in pair_table.HEADS)
-    lines = [_line(row.cells(waiting=waiting), f"{row.right - 1} → {row.right}") for row in rows]
+    lines = [
+        _line(
+            row.cells(waiting=waiting),
+            f"{row.right - 1} → {row.right}",
+            "cg-here" if row.right == here else "",
+        )
+        for row in rows
+    ]
     lines.append(_line(pair_table.PAPER_CELLS, f"the paper, {paper.PAIR}", "cg-paper"))
     note = f"<p class='cg-quiet'>{escape(problem)}</p>" if problem else ""
     return (
@@ -84,8 +93,9 @@ def _table(rows: list[PairRow], *, waiting: bool, problem: str = "") -> str:
 
 
 def _line(cells: tuple[str, ...], lead: str, name: str = "") -> str:
+    here = " aria-current='true'" if name == "cg-here" else ""
     return (
-        f"<tr class='{name}'><th scope='row'>{escape(lead)}</th>"
+        f"<tr class='{name}'{here}><th scope='row'>{escape(lead)}</th>"
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         + "</tr>"
     )
