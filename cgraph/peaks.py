@@ -162,8 +162,9 @@ def _local_maxima(density: Density) -> list[int]:
 def _rises(density: Density, kernel: Density, numbers: Density, peak: int) -> bool:
     """Return whether a maximum is the highest, or stands out from the way to higher ground."""
     lows = []
-    left = np.flatnonzero(density[:peak] > density[peak])
-    right = np.flatnonzero(density[peak + 1 :] >= density[peak]) + peak + 1
+    # Of two that are equally high the first is the highest; a plateau is no higher than itself.
+    left = np.flatnonzero(density[:peak] >= density[peak])
+    right = np.flatnonzero(density[peak + 1 :] > density[peak]) + peak + 1
     if len(left):
         lows.append(left[-1] + int(density[left[-1] : peak].argmin()))
     if len(right):

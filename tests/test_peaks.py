@@ -95,6 +95,9 @@ def test_one_concept_and_equal_concepts_have_one_peak():
     assert find_peaks(np.array([17])).at == (17,)
     assert find_peaks(np.full(500, 9)).at == (9,)
     assert find_peaks(np.zeros(40, dtype=int)).at == (0,)
+    assert find_peaks(np.array([4, 5])).at == (4,)  # as high at both
+    twins = find_peaks(np.repeat([20, 60], 200))
+    assert (twins.at, twins.shares) == ((20, 60), (0.5, 0.5))
 
 
 def test_no_counts_and_no_whole_numbers_are_refused():
