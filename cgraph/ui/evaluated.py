@@ -6,20 +6,22 @@ before it asks for any of this.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from cgraph.config import HELD_OUT, TUNE
-from cgraph.held_out import HeldOutPair
-from cgraph.pair_curves import PairCurves, measure_curves
 from cgraph.parent_question import PREVALENCE, ParentAnswer, ask_about_parents
 from cgraph.study import Study
 from cgraph.ui import resources
 from cgraph.ui.pair_facts import pair_facts
 from cgraph.ui.resources import StudyEntry
+
+if TYPE_CHECKING:
+    from cgraph.held_out import HeldOutPair
+    from cgraph.pair_curves import PairCurves
 
 AUC, MATCH = "AUC", "match"
 """Names of the figures that are held against the number of parents, beside `PREVALENCE`."""
@@ -34,12 +36,16 @@ def held_out_pair(entry: StudyEntry, right: int) -> HeldOutPair:
     CgraphError
         If the study does not store what is needed.
     """
+    from cgraph.held_out import HeldOutPair
+
     return HeldOutPair(resources.open_study(entry), right)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def pair_curves(entry: StudyEntry, right: int) -> PairCurves:
     """Return the ROC curves of the scored concepts of a pair; see `held_out_pair`."""
+    from cgraph.pair_curves import measure_curves
+
     facts = pair_facts(resources.open_study(entry), right)
     return measure_curves(held_out_pair(entry, right), facts.scored)
 

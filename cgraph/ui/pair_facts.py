@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph.concept import ConceptId
+from cgraph.errors import StudyError
+from cgraph.manifest import evaluation_file, rebuild_advice
+from cgraph.store import as_array
 from cgraph.study import Study
 
 
@@ -68,7 +71,13 @@ class PairFacts:
 @lru_cache(maxsize=8)
 def _stored(study: Study) -> dict[str, NDArray[Any]]:
     table = study.evaluation("concepts")
-    return {name: table.column(name).to_numpy() for name in table.column_names if name != "kind"}
+    columns = {}
+    for name in table.column_names:
+        if name != "kind":
+            column = table.column(name)
+            chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+            columns[name] = as_array(chunk.fill_null(np.nan) if chunk.null_count else chunk)
+    return columns
 
 
 @lru_cache(maxsize=128)
@@ -89,9 +98,15 @@ def pair_facts(study: Study, right: int) -> PairFacts:
     stored = _stored(study)
     rows = np.flatnonzero(stored["layer"] == right)
     scored = np.flatnonzero(study.graph.column(right, "scored"))
-    place = np.full(study.graph.n_concepts(right), -1)
-    place[stored["index"][rows]] = rows
-    of_scored = place[scored]
+    index = stored["index"][rows]
+    n_concepts = study.graph.n_concepts(right)
+    if not np.array_equal(np.sort(index), np.arange(n_concepts)):
+        raise StudyError(
+            f"{study.path / evaluation_file('concepts')} has {len(index):,} rows of layer {right}, "
+            f"not one for each of its {n_concepts:,} concepts. "
+            f"{rebuild_advice(study.path, study.manifest.origin)}"
+        )
+    of_scored = rows[np.argsort(index)][scored]
     columns = {name: values[of_scored] for name, values in stored.items()}
     return PairFacts(
         study=study.name,

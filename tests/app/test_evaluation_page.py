@@ -304,6 +304,23 @@ class TestOtherStudies:
         app = run()
         assert any("was changed after it was written" in error.value for error in app.error)
 
+    def test_figures_of_another_graph_are_refused(
+        self, tmp_path: Path, app_environment: pytest.MonkeyPatch
+    ) -> None:
+        from planted_study import seal
+
+        from cgraph.store import read_table, write_table
+
+        folder = write_study(tmp_path / "other", n_layers=2)
+        path = folder / evaluation_file("concepts")
+        write_table(path, read_table(path).slice(0, 20))
+        seal(folder, 2)
+        app_environment.setenv("CGRAPH_STUDIES", str(folder))
+        app = run()
+        assert any(
+            "has 20 rows of layer 2, not one for each of its 24" in e.value for e in app.error
+        )
+
     def test_a_concept_that_was_not_fitted_says_why(self, studies_folder: Path) -> None:
         study = Study.open(studies_folder / "planted")
         assert not study.graph.record(ConceptId(1, 0)).fitted

@@ -16,13 +16,13 @@ ROC_DOT, PRECISION_DOT = "roc", "precision"
 _MOST_POINTS = 700
 
 
-def roc_of_concept(called: str, file: str, found: OperatingPoints, area: float) -> Figure:
+def roc_of_concept(about: str, file: str, found: OperatingPoints, area: float) -> Figure:
     """Return the ROC curve of one concept."""
     kept = _thinned(found)
     x, y = found.fpr[kept], found.tpr[kept]
     return Figure(
         title="ROC curve",
-        about=called,
+        about=about,
         world="both",
         x=share_axis("false-positive rate"),
         y=share_axis("true-positive rate"),
@@ -43,14 +43,14 @@ def roc_of_concept(called: str, file: str, found: OperatingPoints, area: float) 
 
 
 def precision_recall_of_concept(
-    called: str, file: str, found: OperatingPoints, precision: float
+    about: str, file: str, found: OperatingPoints, precision: float
 ) -> Figure:
     """Return the precision-recall curve of one concept, as it is in the natural world."""
     kept = _thinned(found)
     chance = found.n_pos / (found.n_pos + found.n_neg)
     return Figure(
         title="Precision and recall",
-        about=called,
+        about=about,
         world="natural",
         x=share_axis("recall (true-positive rate)"),
         y=share_axis("precision"),
@@ -71,7 +71,7 @@ def precision_recall_of_concept(
     )
 
 
-def calibration_of_concept(called: str, file: str, found: Reliability) -> Figure:
+def calibration_of_concept(about: str, file: str, found: Reliability) -> Figure:
     """Return the reliability diagram of one concept."""
     top = float(max(found.predicted.max(), found.observed.max(), 0.02))
     top = min(1.0, 1.1 * top)
@@ -92,7 +92,7 @@ def calibration_of_concept(called: str, file: str, found: Reliability) -> Figure
     total, expected = int(found.n_positive.sum()), float((found.predicted * found.n).sum())
     return Figure(
         title="Calibration",
-        about=called,
+        about=about,
         world="natural",
         x=Axis("predicted probability", 0, top, ticks(0, top, 5), "percent"),
         y=Axis("share that has it", 0, top, ticks(0, top, 5), "percent"),

@@ -49,7 +49,7 @@ def parents_figure(facts: PairFacts, peaks: Peaks) -> Figure:
         title="Parents of a concept",
         about=facts.about,
         world="none",
-        x=Axis("number of parents", -0.5, float(drawn[-1]), ticks(0, float(edges[-1]), 8), "whole"),
+        x=Axis("number of parents", -0.5, float(drawn[-1]), ticks(0, float(drawn[-1]), 8), "whole"),
         y=count_axis("concepts", top),
         marks=marks,
         columns=("parents_from", "parents_to", "concepts"),

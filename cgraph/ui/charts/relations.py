@@ -73,7 +73,7 @@ def relation_figure(
         title=f"Parents and {label}",
         about=facts.about,
         world=world,
-        x=Axis("number of parents", -0.5, right - 0.5, ticks(0, right, 7), "whole"),
+        x=Axis("number of parents", -0.5, right - 0.5, ticks(0, right - 0.5, 7), "whole"),
         y=Axis(label, *y_ends, ticks(*y_ends)),
         marks=marks,
         columns=columns,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cgraph.errors import DataError
-from cgraph.pair_curves import PairCurves
 from cgraph.ui import words
 from cgraph.ui.charts.figure import Figure, line, picture, share_axis
 from cgraph.ui.pair_facts import PairFacts
+
+if TYPE_CHECKING:
+    from cgraph.pair_curves import PairCurves
 
 _FAINTEST = 28  # alpha of a pixel with one curve; none has 0
 
@@ -58,7 +61,7 @@ def roc_figure(facts: PairFacts, curves: PairCurves) -> Figure:
     said = ""
     if n:
         marks += [
-            picture(density_uri(curves.density), f"{n:,} curves (darker: more, log scale)"),
+            picture(density_uri(curves.density), f"{n:,} curves (stronger: more, log scale)"),
             line(curves.fpr, curves.high, "edge", "95 % lie below"),
             line(curves.fpr, curves.middle, "middle", "median"),
             line(curves.fpr, curves.low, "edge", "5 % lie below"),

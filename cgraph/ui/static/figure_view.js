@@ -180,13 +180,7 @@ class FigureView {
     this.leave();
     const worlds = WORLDS[world] ? ` · ${WORLDS[world]}, held-out images` : "";
     const caption = `${title} · ${about}${worlds}`;
-    saveFigure(this.drawing.canvas, kind, { name: file, caption, notes: this.notes(summary) });
-  }
-
-  /** Return as much of a summary as fits below the figure. */
-  notes(summary) {
-    const room = Math.floor(this.drawing.width / 5.6);
-    return summary.length <= room ? summary : `${summary.slice(0, room - 1).trimEnd()}…`;
+    saveFigure(this.drawing.canvas, kind, { name: file, caption, notes: `${summary} · cgraph` });
   }
 
   csv() {

@@ -179,7 +179,7 @@ def _curves(study: Study, facts: PairFacts, scores: ConceptScores) -> None:
 
     concept, points = scores.concept, scores.points
     name = gallery.concept_name(study, concept)
-    called = f"{name} ({concept})" if name else str(concept)
+    called = f"{facts.study}, {f'{name} ({concept})' if name else concept}"
     file = f"{facts.study}-L{concept.layer}-{concept.index}"
     labels = scores.positive[:, None]
     area = float(auc(scores.scores[:, None], labels)[0])

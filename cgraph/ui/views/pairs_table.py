@@ -6,6 +6,7 @@ from collections.abc import Callable
 from html import escape
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cgraph.errors import CgraphError
 from cgraph.metrics import F1_ALL_POSITIVE
@@ -47,20 +48,28 @@ def pairs_table(opened: OpenStudy, right: int) -> Callable[[], None]:
             f"{study.name}-pairs",
             key="evaluation.pairs.csv",
         )
+    said = st.empty()
     _differences(opened)
 
     def fill() -> None:
-        measured, problem = _measured(opened, rows)
+        measured, problem = _measured(opened, rows, said=said)
+        said.empty()
         with place:
             st.html(_table(measured, right, waiting=False, problem=problem))
 
     return fill
 
 
-def _measured(opened: OpenStudy, rows: list[PairRow]) -> tuple[list[PairRow], str]:
+def _measured(
+    opened: OpenStudy, rows: list[PairRow], said: DeltaGenerator | None = None
+) -> tuple[list[PairRow], str]:
     """Add what only the scores tell, and why it is missing if it is."""
     found = []
-    for row in rows:
+    for place, row in enumerate(rows):
+        if said is not None:
+            # It also lets a click through: Streamlit looks for one whenever something is sent.
+            note = f"Average precision in the balanced world: pair {place + 1} of {len(rows)} …"
+            said.html(f"<p class='cg-quiet'>{note}</p>")
         try:
             curves = pair_curves(opened.entry, row.right)
         except CgraphError as error:
