@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph.study import Study
-from cgraph.ui import paper
+from cgraph.ui import paper, words
 from cgraph.ui.pair_facts import pair_facts
 
 GROUPS = (
@@ -184,7 +184,7 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
+    return "–" if np.isnan(value) else words.thousandths(value)
 
 
 def _both(spread: Spread) -> str:

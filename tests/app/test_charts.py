@@ -178,6 +178,19 @@ def test_many_concepts_are_counted_on_a_grid() -> None:
     assert "2,000 concepts" in found.summary
 
 
+@pytest.mark.parametrize(
+    ("slope", "word"),
+    [(-0.02, "worse, as"), (0.02, "better, against"), (0.0, "nothing here speaks")],
+)
+def test_what_the_match_means_is_read_from_its_interval(slope: float, word: str) -> None:
+    rng = np.random.default_rng(3)
+    parents = rng.poisson(30, 300)
+    figures = {"prevalence": rng.random(300), "match": slope * parents + rng.normal(size=300) / 5}
+    match = ask_about_parents(parents, figures).relations[1]
+    assert word in relations.reading(match)
+    assert "cannot be tested here" in relations.reading(None)
+
+
 def test_a_relation_that_cannot_be_told_says_why() -> None:
     found = relation(np.array([3, 5, 8]), np.array([0.1, 0.2, 0.3]))
     assert "known of 3 concepts" in found.summary

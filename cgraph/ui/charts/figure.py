@@ -192,6 +192,12 @@ def ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     return tuple(round(step * i, 10) for i in range(first, last + 1))
 
 
+def parents_axis(right: float) -> Axis:
+    """Return an axis of numbers of parents; a bar or column stands about its whole number."""
+    whole = [tick for tick in ticks(0, right, 7) if tick == round(tick)]
+    return Axis("number of parents", -0.5, right, whole, "whole")
+
+
 def share_axis(label: str, low: float = 0.0, high: float = 1.0) -> Axis:
     """Return an axis of shares between 0 and 1."""
     return Axis(label, low, high, ticks(low, high))

@@ -9,15 +9,14 @@ from cgraph.metrics import F1_ALL_POSITIVE
 from cgraph.peaks import MIN_RISE, Peaks
 from cgraph.ui import words
 from cgraph.ui.charts.figure import (
-    Axis,
     Figure,
     World,
     bars,
     count_axis,
     line,
+    parents_axis,
     rule,
     share_axis,
-    ticks,
 )
 from cgraph.ui.pair_facts import PairFacts
 
@@ -49,7 +48,7 @@ def parents_figure(facts: PairFacts, peaks: Peaks) -> Figure:
         title="Parents of a concept",
         about=facts.about,
         world="none",
-        x=Axis("number of parents", -0.5, float(drawn[-1]), ticks(0, float(drawn[-1]), 8), "whole"),
+        x=parents_axis(float(drawn[-1])),
         y=count_axis("concepts", top),
         marks=marks,
         columns=("parents_from", "parents_to", "concepts"),

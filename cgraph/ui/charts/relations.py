@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cgraph.parent_question import Relation
 from cgraph.ui import words
-from cgraph.ui.charts.figure import Axis, Figure, World, cells, line, points, ticks
+from cgraph.ui.charts.figure import Axis, Figure, World, cells, line, parents_axis, points, ticks
 from cgraph.ui.pair_facts import PairFacts
 
 MOST_POINTS = 400
@@ -73,7 +73,7 @@ def relation_figure(
         title=f"Parents and {label}",
         about=facts.about,
         world=world,
-        x=Axis("number of parents", -0.5, right - 0.5, ticks(0, right - 0.5, 7), "whole"),
+        x=parents_axis(right - 0.5),
         y=Axis(label, *y_ends, ticks(*y_ends)),
         marks=marks,
         columns=columns,
@@ -99,6 +99,26 @@ def told(relation: Relation, label: str) -> str:
             f"{words.signed(given.high)})"
         )
     return f"{text}."
+
+
+def reading(match: Relation | None) -> str:
+    """Say what the match with attributes means for the paper's second explanation."""
+    found = None if match is None else match.given_prevalence or match.whole
+    if found is None:
+        return (
+            "Explanation (II) cannot be tested here: how well concepts match what is known of the "
+            "images is not known of enough of them."
+        )
+    start = "At equal prevalence concepts with more parents match what is known of the images"
+    if found.high < 0:
+        text = f"{start} worse, as explanation (II) expects."
+    elif found.low > 0:
+        text = f"{start} better, against what explanation (II) expects."
+    else:
+        text = (
+            f"{start} neither clearly better nor worse: nothing here speaks for explanation (II)."
+        )
+    return f"{text} A match with known attributes is one sign of a disentangled concept, no proof."
 
 
 def p_value(p: float) -> str:

@@ -130,17 +130,27 @@ def _figures(study: Study, facts: PairFacts, concept: ConceptId) -> str:
         )
     )
     cells = [
-        (term("auc"), f"{row['auc']:.3f}", "0.5 by chance", both),
-        ("F1", f"{row['f1_balanced']:.3f}", f"{F1_ALL_POSITIVE:.3f} all positive", balanced),
-        ("F1 at τ", f"{row['f1_natural']:.3f}", "", natural),
+        (term("auc"), words.thousandths(row["auc"]), "0.5 by chance", both),
+        (
+            term("f1", "F1"),
+            words.thousandths(row["f1_balanced"]),
+            f"{F1_ALL_POSITIVE:.3f} all positive",
+            balanced,
+        ),
+        (term("threshold", "F1 at τ"), words.thousandths(row["f1_natural"]), "", natural),
         (
             term("average_precision"),
-            f"{row['ap']:.3f}",
+            words.thousandths(row["ap"]),
             f"{row['prevalence']:.3f} by chance",
             natural,
         ),
-        ("AUC of its best parent alone", f"{row['auc_best_parent']:.3f}", "", both),
-        ("AUC of the nearest atom", f"{row['auc_nearest']:.3f}", "", both),
+        ("AUC of its best parent alone", words.thousandths(row["auc_best_parent"]), "", both),
+        (
+            term("nearest_atom", "AUC of the nearest atom"),
+            words.thousandths(row["auc_nearest"]),
+            "",
+            both,
+        ),
         (term("parent", "parents"), f"{row['n_parents']:,}", "", ""),
         ("active in held-out images", words.percent(float(row["prevalence"])), "", natural),
     ]

@@ -14,7 +14,7 @@ from cgraph.concept import ConceptId
 from cgraph.parent_question import PREVALENCE, ParentAnswer
 from cgraph.ui import gallery, state, words
 from cgraph.ui.charts.figure import World
-from cgraph.ui.charts.relations import p_value, relation_figure
+from cgraph.ui.charts.relations import p_value, reading, relation_figure
 from cgraph.ui.components.figure import show_figure
 from cgraph.ui.evaluated import AUC, MATCH, attribute_match, parent_answer
 from cgraph.ui.frame import OpenStudy
@@ -113,13 +113,13 @@ def _choose(opened: OpenStudy, key: str) -> None:
 def _verdict(answer: ParentAnswer) -> str:
     """Say what peaks and relations add up to, and what they leave open."""
     peaks = answer.peaks
+    relations = {relation.name: relation for relation in answer.relations}
+    meant = escape(reading(relations.get(MATCH)))
     if len(peaks.at) < 2:
-        head = (
-            f"There is one peak only, at {peaks.at[0]} parents, so there are no two groups to "
-            "explain; the number of parents varies by degrees. The correlations above tell what "
-            "goes with it."
+        return (
+            f"<p class='cg-sentence'>There is one peak only, at {peaks.at[0]} parents, so there "
+            f"are no two groups to explain; what varies, varies by degrees. {meant}</p>"
         )
-        return f"<p class='cg-sentence'>{head}</p>"
     low, high = peaks.at[0], peaks.at[-1]
     lines = []
     for relation in answer.relations:
@@ -135,7 +135,7 @@ def _verdict(answer: ParentAnswer) -> str:
     sizes = " and ".join(f"{share * peaks.n:,.0f}" for share in (peaks.shares[0], peaks.shares[-1]))
     return (
         f"<p class='cg-sentence'>The two peaks, at {low} and {high} parents, divide the concepts "
-        f"at {', '.join(map(str, peaks.valleys))} into groups of {sizes}:</p>"
+        f"at {', '.join(map(str, peaks.valleys))} into groups of {sizes}. {meant}</p>"
         "<div class='cg-scroll'><table class='cg-table'><thead><tr><td></td>"
         f"<th scope='col'>median at {low}</th><th scope='col'>median at {high}</th>"
         f"<th scope='col'>larger at {high} (50 %: no difference)</th>"
