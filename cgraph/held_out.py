@@ -15,12 +15,16 @@ import numpy as np
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT
 from cgraph.errors import DataError
+from cgraph.manifest import tokens_file
 from cgraph.operating_points import OperatingPoints, operating_points
+from cgraph.store import read_array
 
 if TYPE_CHECKING:
     from scipy import sparse
 
     from cgraph.study import Study
+
+_ROWS = 1024  # images whose pre-activations are dense at a time
 
 
 @dataclass(frozen=True)
@@ -92,18 +96,11 @@ class HeldOutPair:
     ConfigError
         If there is no such pair of layers.
     DataError
-        If the study keeps no held-out images, or its predictors take pre-activations, which are
-        not stored.
+        If the study keeps no held-out images, or its predictors take pre-activations and it keeps
+        no tokens to compute them from.
     """
 
     def __init__(self, study: Study, layer: int) -> None:
-        inputs = study.manifest.graph["inputs"]
-        if inputs == "pre-activations":
-            raise DataError(
-                f"The predictors of the study {study.name!r} take pre-activations, which it does "
-                "not store. Curves and images can be shown of studies whose predictors take labels "
-                "or codes; the stored figures hold all the same."
-            )
         self.graph = study.graph
         self.weights = study.graph.weight_matrix(layer)
         self.layer = layer
@@ -113,10 +110,7 @@ class HeldOutPair:
                 f"The study {study.name!r} keeps no held-out images, so nothing can be measured on "
                 "them. Build it from more images."
             )
-        left = study.codes(layer - 1).take(self.rows)
-        self._inputs: sparse.csr_array = left.to_csr(binary=inputs == "labels").astype(np.float64)
-        if inputs == "codes":
-            self._inputs.data /= study.manifest.graph["input_scales"][layer - 2]
+        self._inputs = _inputs(study, layer - 1, self.rows)
         self._labels = study.codes(layer).take(self.rows)
 
     def scores(self, children: np.ndarray) -> np.ndarray:
@@ -195,3 +189,36 @@ class HeldOutPair:
             if parent in of_parent
         ]
         return sorted(found, key=lambda pair: (-abs(pair[1]), pair[0]))
+
+
+def _inputs(study: Study, layer: int, rows: np.ndarray) -> sparse.csr_array:
+    """Return what a layer gives to the predictors of the next for some images, as sparse rows."""
+    kind, scale = (study.manifest.graph[key] for key in ("inputs", "input_scales"))
+    if kind == "pre-activations":
+        return _pre_activations(study, layer, rows, scale[layer - 1])
+    inputs = study.codes(layer).take(rows).to_csr(binary=kind == "labels").astype(np.float64)
+    if kind == "codes":
+        inputs.data /= scale[layer - 1]
+    return inputs
+
+
+def _pre_activations(study: Study, layer: int, rows: np.ndarray, scale: float) -> sparse.csr_array:
+    """Compute pre-activations from the tokens of a study that keeps them."""
+    from scipy import sparse
+
+    parts = [tokens_file(layer, part) for part in range(int(study.manifest.images["n_parts"]))]
+    if not all(part in study.manifest.files for part in parts):
+        raise DataError(
+            f"The predictors of the study {study.name!r} take pre-activations, and it keeps no "
+            "tokens to compute them from. Build it with keep_tokens to see curves and images; the "
+            "stored figures hold all the same."
+        )
+    tokens = np.concatenate([read_array(study.file(part)) for part in parts])[rows]
+    dictionary = study.dictionary(layer)
+    blocks = [
+        sparse.csr_array(
+            dictionary.pre_activations(tokens[start : start + _ROWS]) / np.float64(scale)
+        )
+        for start in range(0, len(tokens), _ROWS)
+    ]
+    return sparse.vstack(blocks, format="csr")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from planted_study import N_CONCEPTS, write_study
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -12,8 +13,9 @@ from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT
 from cgraph.errors import ConfigError, DataError
 from cgraph.held_out import HeldOutPair
-from cgraph.metrics import f1_natural
+from cgraph.metrics import auc, f1_natural
 from cgraph.pair_curves import curves_on, measure_curves
+from cgraph.pipeline import build_study
 from cgraph.study import Study
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -138,6 +140,25 @@ def test_curves_of_a_pair_are_scikit_learns(demo):
     assert curves_on(pair, scored[:3], 11).shape == (3, 11)
 
 
+def test_pre_activations_are_computed_from_kept_tokens(tiny_inputs, tmp_path):
+    predictor = dataclasses.replace(tiny.CONFIG.predictor, inputs="pre-activations")
+    config = dataclasses.replace(tiny.CONFIG, predictor=predictor, keep_tokens=True)
+    study = build_study(*tiny_inputs, tmp_path / "study", config, workers=1)
+    table = study.evaluation("concepts").to_pydict()
+    scored = np.flatnonzero(study.graph.column(3, "scored"))
+    pair = HeldOutPair(study, 3)
+    stored = [
+        area
+        for of, index, area in zip(table["layer"], table["index"], table["auc"], strict=True)
+        if of == 3 and index in scored
+    ]
+    np.testing.assert_allclose(auc(pair.scores(scored), pair.labels(scored)), stored, atol=1e-6)
+    one = pair.concept(int(scored[0]))
+    intercept = study.graph.record(one.concept).intercept
+    active = pair.contributions(one.concept.index, 0)
+    assert intercept + sum(v for _, v in active) == pytest.approx(one.scores[0], rel=1e-4)
+
+
 def test_no_scored_concept_gives_no_curve(demo):
     curves = measure_curves(HeldOutPair(demo, 5), np.empty(0, dtype=int))
     assert len(curves.concepts) == 0
@@ -146,7 +167,7 @@ def test_no_scored_concept_gives_no_curve(demo):
 
 
 def test_what_cannot_be_scored_says_why(planted):
-    with pytest.raises(DataError, match="take pre-activations, which it does not store"):
+    with pytest.raises(DataError, match=r"take pre-activations, and it keeps no tokens"):
         HeldOutPair(with_inputs(planted, "pre-activations"), 2)
     with pytest.raises(ConfigError, match="layer"):
         HeldOutPair(planted, 9)
