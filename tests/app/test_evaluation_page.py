@@ -179,9 +179,9 @@ class TestDemo:
     @pytest.mark.parametrize(
         ("query", "sentence"),
         [
-            ({"threshold": "2"}, "must be a number between 0 and 1"),
-            ({"threshold": "![x](http://a.b/c.png)"}, "must be a number between 0 and 1"),
-            ({"threshold": "nan"}, "must be a number between 0 and 1"),
+            ({"concept": "L12/7", "threshold": "2"}, "must be a number between 0 and 1"),
+            ({"concept": "L12/7", "threshold": "![x](http://a.b/c)"}, "must be a number between"),
+            ({"concept": "L12/7", "threshold": "nan"}, "must be a number between 0 and 1"),
             ({"layer": "99"}, "There is no layer 99"),
             ({"concept": "L12/9999"}, "The concept of the link was left out"),
             ({"concept": "nonsense"}, "The concept of the link was left out"),
@@ -204,6 +204,12 @@ class TestDemo:
         app = run(concept="L7/9", threshold="0.25")
         assert payloads(app, "cgraph_threshold")[0]["threshold"] == 0.25
         assert not app.warning
+        # Without its concept it would be that of another.
+        assert payloads(run(threshold="0.25"), "cgraph_threshold")[0]["threshold"] is None
+
+    def test_a_training_image_is_not_judged(self, demo: Study) -> None:
+        row = int(demo.rows("train")[0])
+        assert "took part in the fits" in text(run(concept="L7/9", image=demo.image_ids[row]))
 
 
 @pytest.mark.usefixtures("app_environment")

@@ -40,7 +40,7 @@ class FigureView {
   constructor(root) {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(FIGURE_CSS);
-    root.getRootNode().adoptedStyleSheets = [sheet];
+    root.getRootNode().adoptedStyleSheets.push(sheet);
     this.root = root;
     this.frame = root.querySelector(".frame");
     this.tip = root.querySelector(".tip");

@@ -64,7 +64,7 @@ def concept_evaluation(opened: OpenStudy, facts: PairFacts) -> None:
     )
     left, right = st.columns([0.25, 0.75], gap="medium")
     with left:
-        concept_choice(study, facts, concept, on_concept=lambda text: _choose(study, text))
+        concept_choice(study, facts, concept, on_concept=lambda text: choose_concept(study, text))
     with right, st.container(key="cg-panel"):
         if concept is None:
             st.info("No concept of this pair was scored, so there is none to show by itself.")
@@ -77,18 +77,26 @@ def concept_evaluation(opened: OpenStudy, facts: PairFacts) -> None:
             st.info(words.plain(str(error)))
             return
         image = asked.image
-        _threshold(study, scores, image)
+        # A threshold belongs to the concept that it was chosen for.
+        threshold = _threshold_of_link() if asked.concept == concept else None
+        _threshold(study, scores, image, threshold)
         _evidence(study, pair, scores, image)
         _curves(study, facts, scores)
         shown = dataclasses.replace(asked, layer=facts.right, concept=concept)
         with st.container(key="cg-onward", horizontal=True, gap="small"):
             frame.onward_links(shown, here="Evaluation")
-            chosen = st.query_params.get(_QUERY)
-            link(shown, {_QUERY: chosen} if chosen else {})
+            link(shown, {} if threshold is None else {_QUERY: f"{threshold:.6g}"})
 
 
-def _choose(study: Study, text: str | None) -> None:
-    """Choose a concept; a callback. The threshold was that of another."""
+def choose_concept(study: Study, text: str | None) -> None:
+    """Choose a concept; for callbacks. A threshold in the link was that of another.
+
+    Parameters
+    ----------
+    study : Study
+    text : str or None
+        The concept as people write it; nothing happens without one.
+    """
     if text:
         st.query_params.pop(_QUERY, None)
         state.change(study, concept=ConceptId.parse(text))
@@ -164,7 +172,9 @@ def _figures(study: Study, facts: PairFacts, concept: ConceptId) -> str:
     )
 
 
-def _threshold(study: Study, scores: ConceptScores, image: str | None) -> None:
+def _threshold(
+    study: Study, scores: ConceptScores, image: str | None, threshold: float | None
+) -> None:
     without, having = scores.most_confident_mistakes(N_WRONG)
     presets = [
         ("τ of the study", scores.threshold, "Predicted as often as it occurs on the tune images"),
@@ -177,8 +187,8 @@ def _threshold(study: Study, scores: ConceptScores, image: str | None) -> None:
         [_wrong(study, scores, place) for place in having],
         key=_THRESHOLD,
         on_pick=lambda: _picked(study),
-        on_threshold=_threshold_moved,
-        threshold=_threshold_of_link(),
+        on_threshold=lambda: _threshold_moved(study, scores.concept),
+        threshold=threshold,
         selected=image,
     )
 
@@ -227,9 +237,10 @@ def _picked(study: Study) -> None:
         state.change(study, image=picked)
 
 
-def _threshold_moved() -> None:
+def _threshold_moved(study: Study, concept: ConceptId) -> None:
     value = st.session_state[_THRESHOLD].get("threshold")
     if isinstance(value, int | float):
+        state.change(study, concept=concept)
         st.query_params[_QUERY] = f"{value:.6g}"
 
 
@@ -262,7 +273,12 @@ def _evidence(study: Study, pair: HeldOutPair, scores: ConceptScores, image: str
     except CgraphError:
         return  # an upload, of which nothing was measured
     found = (scores.rows == row).nonzero()[0]
-    if len(found):
+    if not len(found):
+        st.html(
+            "<p class='cg-quiet'>The image that is selected took part in the fits, so it is not "
+            "judged here. Choose one of the images above to see what its parents say.</p>"
+        )
+    else:
         image_evidence(
-            study, pair, scores, int(found[0]), on_concept=lambda text: _choose(study, text)
+            study, pair, scores, int(found[0]), on_concept=lambda text: choose_concept(study, text)
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cgraph.concept import ConceptId
 from cgraph.parent_question import PREVALENCE, ParentAnswer
-from cgraph.ui import gallery, state, words
+from cgraph.ui import gallery, words
 from cgraph.ui.charts.figure import World
 from cgraph.ui.charts.relations import p_value, reading, relation_figure
 from cgraph.ui.components.figure import show_figure
@@ -20,6 +20,7 @@ from cgraph.ui.evaluated import AUC, MATCH, attribute_match, parent_answer
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.pair_facts import PairFacts
 from cgraph.ui.pair_table import csv_text
+from cgraph.ui.views.concept_evaluation import choose_concept
 from cgraph.ui.views.take_away import csv_button
 
 _LABELS: dict[str, tuple[str, World]] = {
@@ -107,7 +108,7 @@ def _concepts_csv(
 
 def _choose(opened: OpenStudy, key: str) -> None:
     if picked := st.session_state[key].get("picked"):
-        state.change(opened.study, concept=ConceptId.parse(picked))
+        choose_concept(opened.study, picked)
 
 
 def _verdict(answer: ParentAnswer) -> str:
