@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,27 @@ class TestDemo:
         assert not app.warning
         # Without its concept it would be that of another.
         assert payloads(run(threshold="0.25"), "cgraph_threshold")[0]["threshold"] is None
+
+    def test_tables_are_taken_away(self, demo: Study) -> None:
+        labels = {button.proto.label for button in run().get("download_button")}
+        assert labels == {
+            "Every curve as CSV",
+            "Every concept as CSV",
+            "Every held-out image as CSV",
+            "Table as CSV",
+            "Differences as CSV",
+        }
+
+    def test_a_concepts_images_as_csv(self, demo: Study) -> None:
+        from cgraph.ui.views.concept_evaluation import _images_csv
+
+        found = HeldOutPair(demo, 7).concept(9)
+        rows = list(csv.DictReader(io.StringIO(_images_csv(demo, found).decode())))
+        assert [row["image_id"] for row in rows] == [demo.image_ids[r] for r in found.rows]
+        active = np.array([row["active"] == "True" for row in rows])
+        predicted = np.array([row["predicted_at_tau"] == "True" for row in rows])
+        table = found.points.confusion(found.threshold)
+        assert ((active & predicted).sum(), (~active & predicted).sum()) == (table.tp, table.fp)
 
     def test_a_training_image_is_not_judged(self, demo: Study) -> None:
         row = int(demo.rows("train")[0])

@@ -104,7 +104,7 @@ def calibration_of_concept(about: str, file: str, found: Reliability) -> Figure:
                 tips,
                 low=np.minimum(found.low, top),
                 high=np.minimum(found.high, top),
-                label="group of images, 95 % interval",
+                label="group, 95 % interval",
             ),
         ],
         columns=("images", "with_concept", "predicted", "observed", "low_95", "high_95"),

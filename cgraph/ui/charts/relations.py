@@ -68,7 +68,7 @@ def relation_figure(
         columns = ("parents_from", "parents_to", "from", "to", "concepts")
     middle = _medians(x, y)
     if len(middle[0]) > 1:
-        marks.append(line(middle[0], middle[1], "middle", "median of a tenth of the concepts"))
+        marks.append(line(middle[0], middle[1], "middle", "median, by tenths"))
     return Figure(
         title=f"Parents and {label}",
         about=facts.about,

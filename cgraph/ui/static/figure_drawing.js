@@ -167,12 +167,20 @@ class FigureDrawing {
     }
     const place = this.toX(at);
     svg("line", { x1: place, x2: place, y1: this.toY(y.low), y2: this.toY(y.high) }, group);
-    const rightwards = place < MARGIN.left + this.plot.width * 0.6;
-    // Labels of neighbouring rules stand one below the other.
+    // Labels of neighbouring rules stand one below the other, and none leaves the figure.
     this.nRules = canvas === this.ruled ? this.nRules + 1 : 0;
     this.ruled = canvas;
-    const where = { x: place + (rightwards ? 5 : -5), y: MARGIN.top + 12 + 15 * this.nRules };
-    svg("text", { ...where, "text-anchor": rightwards ? "start" : "end" }, group, label);
+    const width = this.pen().measureText(label).width;
+    const room = this.width - 4 - width;
+    const left = place + 5 <= room ? place + 5 : Math.max(MARGIN.left + 2, place - 5 - width);
+    svg("text", { x: Math.min(left, room), y: MARGIN.top + 12 + 15 * this.nRules }, group, label);
+  }
+
+  /** Return what measures texts of the figure. */
+  pen() {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = `${TEXT}px ${getComputedStyle(this.frame).fontFamily}`;
+    return pen;
   }
 
   draw_dot(canvas, { name }) {
@@ -214,8 +222,7 @@ class FigureDrawing {
   drawLegend(canvas) {
     const entries = this.figure.marks.filter((mark) => mark.label && mark.mark !== "rule");
     if (!entries.length) return 0;
-    const pen = document.createElement("canvas").getContext("2d");
-    pen.font = `${TEXT}px ${getComputedStyle(this.frame).fontFamily}`;
+    const pen = this.pen();
     const group = svg("g", { class: "legend" }, canvas);
     let [x, y] = [MARGIN.left, MARGIN.top + this.plot.height + MARGIN.bottom + 10];
     for (const entry of entries) {

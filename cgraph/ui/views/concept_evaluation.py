@@ -21,11 +21,12 @@ from cgraph.ui.evaluated import held_out_pair
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.models import shelf
 from cgraph.ui.pair_facts import PairFacts
+from cgraph.ui.pair_table import csv_text
 from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 from cgraph.ui.views.concept_choice import concept_choice
 from cgraph.ui.views.image_evidence import image_evidence
-from cgraph.ui.views.take_away import link
+from cgraph.ui.views.take_away import csv_button, link
 
 N_WRONG = 12
 """Most images of each kind that are shown."""
@@ -217,9 +218,32 @@ def _curves(study: Study, facts: PairFacts, scores: ConceptScores) -> None:
     edges = np.union1d(even_edges(p, _GROUPS), 1 - even_edges(1 - p, _GROUPS)[::-1])
     found = reliability(scores.probabilities, scores.positive, edges)
     figures.append(concept_curves.calibration_of_concept(called, file, found))
-    for column, figure in zip(st.columns(3, gap="medium"), figures, strict=False):
+    with st.container(key="cg-row-curves"):
+        columns = st.columns(len(figures), gap="medium")
+    for column, figure in zip(columns, figures, strict=True):
         with column:
             show_figure(figure, key=f"evaluation.concept{figure.file.removeprefix(file)}")
+    csv_button(
+        "Every held-out image as CSV",
+        lambda: _images_csv(study, scores),
+        f"{file}-held-out",
+        key="evaluation.images.csv",
+    )
+
+
+def _images_csv(study: Study, scores: ConceptScores) -> bytes:
+    """Return what was predicted and measured of every held-out image."""
+    predicted = scores.probabilities >= scores.threshold
+    rows = zip(
+        [study.image_ids[row] for row in scores.rows],
+        scores.scores.tolist(),
+        scores.probabilities.tolist(),
+        predicted.tolist(),
+        scores.positive.tolist(),
+        strict=True,
+    )
+    columns = ("image_id", "balanced_log_odds", "probability", "predicted_at_tau", "active")
+    return csv_text(columns, rows).encode()
 
 
 def _wrong(study: Study, scores: ConceptScores, place: int) -> WrongImage:

@@ -130,7 +130,9 @@ def _pair_figures(facts: PairFacts) -> st.delta_generator.DeltaGenerator:
             histograms.f1_balanced_figure(facts),
             histograms.f1_natural_figure(facts),
         )
-        for column, figure in zip(st.columns(len(figures), gap="small"), figures, strict=True):
+        with st.container(key="cg-row-histograms"):
+            columns = st.columns(len(figures), gap="small")
+        for column, figure in zip(columns, figures, strict=True):
             with column:
                 show_figure(figure, key=f"evaluation{figure.file.removeprefix(facts.file)}")
     return roc_place

@@ -29,6 +29,11 @@ _LABELS: dict[str, tuple[str, World]] = {
     MATCH: ("match with best attribute", "natural"),
 }
 
+_GROUP_COLUMNS = (
+    *("figure", "median_at_lowest_peak", "median_at_highest_peak", "n_lowest", "n_highest"),
+    *("share_larger_at_highest", "p_value"),
+)
+
 
 def parent_question(opened: OpenStudy, facts: PairFacts) -> Callable[[], None]:
     """Keep a place for the answer, and return what fills it.
@@ -67,7 +72,8 @@ def _answer(opened: OpenStudy, facts: PairFacts) -> None:
         for concept in (ConceptId(facts.right, int(index)) for index in facts.scored)
         if (name := gallery.concept_name(study, concept))
     }
-    columns = st.columns(len(_LABELS), gap="medium")
+    with st.container(key="cg-row-relations"):
+        columns = st.columns(len(_LABELS), gap="medium")
     relations = {relation.name: relation for relation in answer.relations}
     for column, (name, (label, world)) in zip(columns, _LABELS.items(), strict=True):
         with column:
@@ -85,12 +91,28 @@ def _answer(opened: OpenStudy, facts: PairFacts) -> None:
             )
             show_figure(figure, key=key, on_pick=partial(_choose, opened, key))
     st.html(_verdict(answer))
+    if len(answer.peaks.at) > 1:
+        csv_button(
+            "Groups as CSV",
+            lambda: csv_text(_GROUP_COLUMNS, _groups(answer)).encode(),
+            f"{facts.file}-peaks",
+            key="evaluation.groups.csv",
+        )
     csv_button(
         "Every concept as CSV",
         lambda: _concepts_csv(facts, figures, names),
         f"{facts.file}-parents-and-figures",
         key="evaluation.relations.csv",
     )
+
+
+def _groups(answer: ParentAnswer) -> list[tuple[str | float, ...]]:
+    """Return a row for each figure that differs, or not, between the outer peaks."""
+    return [
+        (relation.name, *found.medians, *found.sizes, found.superiority, found.p_value)
+        for relation in answer.relations
+        if (found := relation.groups) is not None
+    ]
 
 
 def _concepts_csv(
