@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +358,29 @@ class TestOtherStudies:
         assert not study.graph.record(ConceptId(1, 0)).fitted
         app = run(concept="L6/0")
         assert "It was not scored" in text(app)
+
+
+_LOADED = """
+import sys
+from streamlit.testing.v1 import AppTest
+
+app = AppTest.from_file(sys.argv[1], default_timeout=60).switch_page("pages/2_Evaluation.py").run()
+assert not app.exception and not app.error
+print([name for name in sys.argv[2:] if name in sys.modules])
+"""
+
+
+def test_the_page_is_shown_without_what_takes_long_to_load(
+    studies_folder: Path, tmp_path: Path
+) -> None:
+    heavy = ("torch", "transformers", "numba", "sklearn", "scipy.stats", "pandas", "networkx")
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, str(ROOT / "app.py"), *heavy],
+        cwd=tmp_path,
+        env={**os.environ, "CGRAPH_STUDIES": str(studies_folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
