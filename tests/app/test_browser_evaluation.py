@@ -223,6 +223,7 @@ def test_readers_get_names_and_worlds(reading: Visit) -> None:
         "found => found.map((svg) => svg.getAttribute('aria-label'))"
     )
     assert all(len(label) > 30 for label in labels)
+    assert len({label.split(".")[0] for label in labels}) == len(labels)
     worlds = reading.page.locator(".figure .world:not(:empty)").all_inner_texts()
     assert {"balanced world", "natural world", "the same in both worlds"} == set(worlds)
     images = reading.page.locator(".strip button").evaluate_all(

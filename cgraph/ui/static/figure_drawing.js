@@ -46,14 +46,14 @@ class FigureDrawing {
     const room = this.frame.clientWidth;
     if (!this.figure || !room || room === this.drawn) return;
     this.drawn = room;
-    const { x, y, marks, square, title, summary } = this.figure;
+    const { x, y, marks, square, named, summary } = this.figure;
     const widest = square ? WIDEST_SQUARE + MARGIN.left + MARGIN.right : room;
     this.width = Math.min(room, widest);
     this.plot = { width: this.width - MARGIN.left - MARGIN.right };
     this.plot.height = square ? this.plot.width : this.figure.height;
     this.toX = (value) => MARGIN.left + ((value - x.low) / (x.high - x.low)) * this.plot.width;
     this.toY = (value) => MARGIN.top + (1 - (value - y.low) / (y.high - y.low)) * this.plot.height;
-    const canvas = svg("svg", { role: "img", "aria-label": `${title}. ${summary}` });
+    const canvas = svg("svg", { role: "img", "aria-label": `${named}. ${summary}` });
     this.items = [];
     this.dots = new Map();
     this.drawAxes(canvas);

@@ -79,11 +79,14 @@ class FigureView {
     badge.textContent = WORLDS[world];
     badge.className = `world ${world}`;
     this.root.querySelector(".summary").textContent = summary;
-    this.frame.setAttribute("aria-label", `${title}. The arrow keys read its values.`);
+    // With its world: two figures may differ in nothing else.
+    const named = WORLDS[world] ? `${title}, ${WORLDS[world]}` : title;
+    this.figure.named = named;
+    this.frame.setAttribute("aria-label", `${named}. The arrow keys read its values.`);
     for (const button of this.root.querySelectorAll("button")) {
       const what = button.dataset.save
-        ? `Save “${title}” as ${button.dataset.save.toUpperCase()}`
-        : `Show “${title}” as a table`;
+        ? `Save “${named}” as ${button.dataset.save.toUpperCase()}`
+        : `Show “${named}” as a table`;
       button.setAttribute("aria-label", what);
       button.title = what;
     }
