@@ -66,12 +66,12 @@ def differences(study: Study) -> list[tuple[str, str, str]]:
         ("penalty μ", "5.0", f"{penalty}{planted}"),
         (
             "measured on",
-            f"{NOT_SAID}; images of the fit are not excluded",
+            NOT_SAID,
             f"{n_held_out:,} held-out images that took part in no fit",
         ),
         (
             "world of F1",
-            f"balanced, as its F1 at 0.3 % shows; {NOT_SAID} in words",
+            f"{NOT_SAID}; most likely balanced, as its fits are",
             "both, told apart",
         ),
     ]

@@ -27,10 +27,10 @@ from cgraph.ui.views.take_away import csv_button
 _PAIR = "evaluation.pair"
 
 WORLDS = (
-    "<span class='cg-world cg-balanced'>balanced world</span> half of the images have the concept, "
-    "as in the paper; <span class='cg-world cg-natural'>natural world</span> as many have it as "
-    "really do; <span class='cg-world cg-both'>the same in both worlds</span> the figure does not "
-    "depend on it."
+    "<span class='cg-world cg-balanced'>balanced world</span> half of the images have the "
+    "concept, as in the paper's fits; <span class='cg-world cg-natural'>natural world</span> as "
+    "many have it as really do; <span class='cg-world cg-both'>the same in both worlds</span> the "
+    "figure does not depend on it."
 )
 
 

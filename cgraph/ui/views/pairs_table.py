@@ -31,7 +31,8 @@ def pairs_table(opened: OpenStudy, right: int) -> Callable[[], None]:
         "<h3 class='cg-section'>All pairs of layers, and the paper</h3><p class='cg-quiet'>Mean ± "
         "one standard deviation over the scored concepts, then the median. Calling everything "
         f"positive gives a balanced F1 of {F1_ALL_POSITIVE:.3f}, guessing a balanced average "
-        "precision of 0.5. A dash: the paper does not say.</p>"
+        "precision of 0.5. A dash: the paper does not say. Nor does it say which world its F1 is "
+        "of; most likely it is the balanced one, as its fits are.</p>"
     )
     place = st.empty()
     try:
