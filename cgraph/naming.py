@@ -95,6 +95,43 @@ def best_matches(
     return best, on_tune[best, every], on_held_out[best, every]
 
 
+def concept_matches(
+    labels: Codes, table: AttributeTable, tune: NDArray[np.intp], held_out: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Find, for every concept, the attribute value that it matches best, however badly.
+
+    A name needs a good match (`MIN_STRENGTH`); this says of every concept how good its best is, so
+    that concepts can be compared.
+
+    Parameters
+    ----------
+    labels : Codes
+        Of all images at one layer.
+    table : AttributeTable
+    tune, held_out : ndarray of int
+        Rows to choose by, and to measure on.
+
+    Returns
+    -------
+    columns : ndarray of int, shape (n_concepts,)
+        Column of the value; -1 where too few images have or lack the concept or every value.
+    on_held_out : ndarray of float, shape (n_concepts,)
+        Matthews correlation with it on the held-out images, NaN where there is none.
+    """
+    columns = np.full(labels.n_atoms, -1, dtype=np.intp)
+    measured = np.full(labels.n_atoms, np.nan)
+    if not table.columns or not len(tune) or not len(held_out):
+        return columns, measured
+    own, truth = labels.take(tune), table.take(tune)
+    strengths = _enough(matthews(own, truth), own, truth)
+    best = strengths.argmax(axis=1)
+    known = strengths[np.arange(len(best)), best] > -1
+    columns[known] = best[known]
+    on_held_out = matthews(labels.take(held_out), table.take(held_out))
+    measured[known] = on_held_out[known, best[known]]
+    return columns, measured
+
+
 def name_concepts(
     labels: Codes, table: AttributeTable, tune: NDArray[np.intp], held_out: NDArray[np.intp]
 ) -> list[ConceptName | None]:

@@ -64,6 +64,70 @@ def roc_on_grid(scores: NDArray[Any], labels: Labels, grid: ArrayLike) -> Figure
     return curves
 
 
+def average_precision_balanced(scores: NDArray[Any], labels: Labels) -> Figures:
+    """Return the average precision of each concept in a world where half the samples have it.
+
+    With both classes weighing the same, precision at a threshold is TPR / (TPR + FPR), so the
+    figure follows from the ROC curve alone: its mean over the positives, samples of equal score
+    entering together. Guessing gives 1/2. `average_precision` is the same at the true prevalence.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n_samples, n_concepts)
+    labels : ndarray of bool, sparse array or Codes, shape (n_samples, n_concepts)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_concepts,)
+        NaN where a concept has no positive or no negative.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ, a score is not finite or dense labels are not Boolean.
+    """
+    precisions = np.full(scores.shape[1], np.nan)
+    for column, ranked, positives in ranked_columns(scores, labels):
+        n_pos = len(positives)
+        n_neg = len(ranked) - n_pos
+        if n_pos and n_neg:
+            true = n_pos - np.searchsorted(positives, positives, "left")
+            false = len(ranked) - np.searchsorted(ranked, positives, "left") - true
+            tpr, fpr = true / n_pos, false / n_neg
+            precisions[column] = (tpr / (tpr + fpr)).mean()
+    return precisions
+
+
+def curve_density(curves: Figures) -> NDArray[np.int64]:
+    """Count how many curves pass through each pixel of a square picture.
+
+    Between two neighbouring rates a curve is taken as the upright stroke from one value to the
+    next, so that steep parts are drawn without gaps.
+
+    Parameters
+    ----------
+    curves : ndarray of float, shape (n_curves, n_pixels + 1)
+        True-positive rates at false-positive rates 0, 1 / n_pixels, …, 1; curves with NaN are
+        left out.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_pixels, n_pixels)
+        Rows by rising true-positive rate, columns by rising false-positive rate.
+    """
+    known = curves[np.isfinite(curves).all(axis=1)]
+    n = curves.shape[1] - 1
+    pixels = np.minimum((known * n).astype(np.int64), n - 1)
+    low, high = pixels[:, :-1], pixels[:, 1:]
+    # Curves never fall, so each covers the rows from the one to the other: +1 where it begins, -1
+    # above where it ends, and a running sum.
+    columns = np.broadcast_to(np.arange(n), low.shape)
+    size = (n + 1) * n
+    begins = np.bincount((low * n + columns).ravel(), minlength=size)
+    ends = np.bincount(((high + 1) * n + columns).ravel(), minlength=size)
+    return np.cumsum((begins - ends).reshape(n + 1, n), axis=0)[:n]
+
+
 def virtual_roc(fpr: ArrayLike, exponent: float) -> Figures:
     """Return the paper's model of an ROC curve, for drawing one curve with a typical area.
 

@@ -24,6 +24,16 @@ def run(**query: str) -> AppTest:
     return app
 
 
+def run_page(script: str, **query: str) -> AppTest:
+    """Run another page than the first with a query; it must not raise."""
+    app = AppTest.from_file(str(APP), default_timeout=30).switch_page(script)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
 def html(app: AppTest) -> str:
     """Return all HTML and Markdown of the page."""
     found = [element.proto.body for element in app.get("html")]

@@ -15,9 +15,6 @@ IDLE = """() => {
 }"""
 
 
-PROBES = ("/_stcore/health", "/_stcore/host-config")
-
-
 @dataclass
 class Visit:
     """An open page, what its console complained about, and requests that left the machine."""
@@ -70,6 +67,18 @@ class Visit:
         self.wait()
 
 
+def _note(seen: Visit, message: Any) -> None:
+    """Keep what the console complains about.
+
+    At the address of a page Streamlit first asks whether its server lies beneath that address,
+    and goes on without an answer; the browser notes these two requests whatever a page does.
+    """
+    asked = urlsplit(message.location.get("url", "")).path
+    beneath = asked.endswith(("/_stcore/health", "/_stcore/host-config"))
+    if message.type == "error" and not (beneath and asked.count("/") == 3):
+        seen.complaints.append(message.text)
+
+
 @contextmanager
 def visit(
     browser: Any,
@@ -96,15 +105,7 @@ def visit(
 
     page.on("request", on_request)
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-
-    def on_message(message: Any) -> None:
-        # On the address of a page Streamlit's client first asks for its server below the page,
-        # then at the root; the browser complains about the first, whatever the app does.
-        probe = urlsplit(message.location["url"]).path.endswith(PROBES)
-        if message.type == "error" and not probe:
-            seen.complaints.append(message.text)
-
-    page.on("console", on_message)
+    page.on("console", lambda message: _note(seen, message))
     try:
         page.goto(address + query)
         page.locator(ready).first.wait_for(timeout=60_000)

@@ -3,11 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.metrics import matthews_corrcoef
 
 from cgraph.attributes import attribute_table
 from cgraph.codes import Codes
 from cgraph.concept import ConceptId
-from cgraph.naming import best_matches, name_concepts, names_from_table, names_to_table
+from cgraph.naming import (
+    best_matches,
+    concept_matches,
+    name_concepts,
+    names_from_table,
+    names_to_table,
+)
 
 N = 1200
 TUNE, HELD_OUT = np.arange(0, N // 2), np.arange(N // 2, N)
@@ -138,3 +145,31 @@ def test_names_survive_their_table(world):
     read = names_from_table(names_to_table(7, names))
     assert read == {ConceptId(7, 0): names[0], ConceptId(7, 1): names[1]}
     assert read[ConceptId(7, 1)].second == ("colour", "red")
+
+
+def test_every_concept_has_its_best_match_however_bad():
+    rng = np.random.default_rng(9)
+    n, tune, held_out = 600, np.arange(300), np.arange(300, 600)
+    colours = rng.choice(["red", "blue", "green"], n)
+    table = attribute_table([{"colour": colour} for colour in colours])
+    labels = np.zeros((n, 4), dtype=bool)
+    labels[:, 0] = (colours == "red") ^ (rng.random(n) < 0.05)
+    labels[:, 1] = rng.random(n) < 0.4
+    labels[:4, 2] = True  # too rare to match anything
+    labels[:, 3] = (colours == "green") & (rng.random(n) < 0.6)
+    columns, strengths = concept_matches(codes_of(labels), table, tune, held_out)
+    assert table.columns[columns[0]] == ("colour", "red")
+    assert table.columns[columns[3]] == ("colour", "green")
+    assert columns[2] == -1 and np.isnan(strengths[2])
+    for concept in (0, 1, 3):
+        of = [
+            matthews_corrcoef(labels[tune, concept], colours[tune] == value)
+            for _, value in table.columns
+        ]
+        assert columns[concept] == np.argmax(of)
+        value = table.columns[columns[concept]][1]
+        assert strengths[concept] == pytest.approx(
+            matthews_corrcoef(labels[held_out, concept], colours[held_out] == value)
+        )
+    nothing = attribute_table([{} for _ in range(n)])
+    assert (concept_matches(codes_of(labels), nothing, tune, held_out)[0] == -1).all()

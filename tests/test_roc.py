@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_cases import EXACT, column, predictions
-from sklearn.metrics import roc_curve
+from sklearn.metrics import average_precision_score, roc_curve
 
 from cgraph.errors import DataError
-from cgraph.roc import roc_on_grid, virtual_roc, virtual_roc_area, virtual_roc_exponent
+from cgraph.roc import (
+    average_precision_balanced,
+    curve_density,
+    roc_on_grid,
+    virtual_roc,
+    virtual_roc_area,
+    virtual_roc_exponent,
+)
 
 
 @settings(deadline=None)
@@ -75,3 +82,39 @@ def test_rates_and_exponents_out_of_range_are_refused():
     for bad in (0, -1, np.nan, np.inf):
         with pytest.raises(DataError, match="above 0"):
             virtual_roc_area(bad)
+
+
+@settings(deadline=None)
+@given(predictions())
+def test_balanced_average_precision_is_scikit_learns_with_equal_classes(case):
+    scores, labels = case
+    found = average_precision_balanced(scores, labels)
+    for i in range(scores.shape[1]):
+        truth = labels[:, i]
+        if truth.all() or not truth.any():
+            assert np.isnan(found[i])
+            continue
+        weights = np.where(truth, 1 / truth.sum(), 1 / (~truth).sum())
+        wanted = average_precision_score(truth, scores[:, i], sample_weight=weights)
+        assert found[i] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_balanced_average_precision_by_hand():
+    scores, labels = column(4, 3, 2, 1), column(1, 0, 1, 0, dtype=bool)
+    # Precision 1 at the first positive, and (2/2) / (2/2 + 1/2) at the second.
+    assert average_precision_balanced(scores, labels) == pytest.approx([(1 + 2 / 3) / 2])
+    assert average_precision_balanced(column(1, 1), column(1, 0, dtype=bool)) == pytest.approx(0.5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.floats(0, 1), min_size=9, max_size=9), max_size=5))
+def test_density_counts_the_curves_through_every_pixel(drawn):
+    curves = np.sort(np.array(drawn).reshape(-1, 9), axis=1)
+    n = 8
+    wanted = np.zeros((n, n), dtype=int)
+    for curve in curves:
+        for x in range(n):
+            low, high = (min(int(value * n), n - 1) for value in curve[x : x + 2])
+            wanted[low : high + 1, x] += 1
+    unknown = np.full((1, 9), np.nan)
+    np.testing.assert_array_equal(curve_density(np.concatenate([curves, unknown])), wanted)

@@ -55,6 +55,13 @@ def fraction(value: float | None) -> str:
     return "unknown" if value is None or not math.isfinite(value) else f"{value:.2f}"
 
 
+def thousandths(value: float) -> str:
+    """Return a figure between 0 and 1 with three digits; 1.000 only if it is 1."""
+    if 0.9995 <= value < 1:
+        return "over 0.999"
+    return "unknown" if not math.isfinite(value) else f"{value:.3f}"
+
+
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun, such as ``1 edge`` or ``1,204 edges``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

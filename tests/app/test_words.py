@@ -61,3 +61,12 @@ def test_a_long_sentence_keeps_its_ends() -> None:
     shown = words.plain(f"It asks for {'x' * 3000}. Choose another.")
     assert len(shown) < 500
     assert shown.startswith("It asks for xx") and shown.endswith("xx. Choose another.")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.9784, "0.978"), (0.99949, "0.999"), (0.9996, "over 0.999"), (1.0, "1.000"), (0.0, "0.000")],
+)
+def test_three_digits_are_one_only_for_one(value: float, text: str) -> None:
+    assert words.thousandths(value) == text
+    assert words.thousandths(float("nan")) == "unknown"

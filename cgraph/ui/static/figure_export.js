@@ -29,15 +29,31 @@ function drawnCopy(source) {
   return copy;
 }
 
+/** Break a text into lines that are at most `room` wide. */
+function brokenLines(text, room, font) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = font;
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+    if (pen.measureText(longer).width <= room) lines[lines.length - 1] = longer;
+    else if (lines.at(-1)) lines.push(word);
+    else lines[0] = word;
+  }
+  return lines;
+}
+
 /** Return an SVG element that stands alone: background, caption above, notes below. */
 function figureOf(drawing, { caption, notes }) {
   const space = "http://www.w3.org/2000/svg";
   const looks = getComputedStyle(drawing);
   const page = getComputedStyle(drawing.closest("div"));
   const [width, height] = ["width", "height"].map((side) => Number(drawing.getAttribute(side)));
+  const above = brokenLines(caption, width, `13px ${looks.fontFamily}`);
+  const below = brokenLines(notes, width, `11px ${looks.fontFamily}`);
   const full = {
     width: width + 2 * FIGURE_MARGIN,
-    height: height + 2 * FIGURE_MARGIN + 2 * FIGURE_LINE,
+    height: height + 2 * FIGURE_MARGIN + (above.length + below.length) * FIGURE_LINE,
   };
   const figure = document.createElementNS(space, "svg");
   figure.setAttribute("xmlns", space);
@@ -55,10 +71,16 @@ function figureOf(drawing, { caption, notes }) {
   const font = { "font-family": looks.fontFamily, fill: looks.color };
   add("title", {}, caption);
   add("rect", { width: "100%", height: "100%", fill: colour.trim() });
-  add("text", { ...font, x: FIGURE_MARGIN, y: FIGURE_MARGIN + 11, "font-size": 13 }, caption);
-  const below = full.height - FIGURE_MARGIN;
-  add("text", { ...font, x: FIGURE_MARGIN, y: below, "font-size": 11 }, notes);
-  const moved = add("g", { transform: `translate(${FIGURE_MARGIN},${FIGURE_MARGIN + FIGURE_LINE})` });
+  above.forEach((line, place) => {
+    const y = FIGURE_MARGIN + 11 + place * FIGURE_LINE;
+    add("text", { ...font, x: FIGURE_MARGIN, y, "font-size": 13 }, line);
+  });
+  below.forEach((line, place) => {
+    const y = full.height - FIGURE_MARGIN - (below.length - 1 - place) * FIGURE_LINE;
+    add("text", { ...font, x: FIGURE_MARGIN, y, "font-size": 11 }, line);
+  });
+  const top = FIGURE_MARGIN + above.length * FIGURE_LINE;
+  const moved = add("g", { transform: `translate(${FIGURE_MARGIN},${top})` });
   for (const child of drawing.children) {
     const copy = drawnCopy(child);
     if (copy) moved.appendChild(copy);

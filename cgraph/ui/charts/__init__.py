@@ -1,0 +1,1 @@
+"""Figures as plain data, made without Streamlit; `cgraph.ui.components.figure` shows them."""
