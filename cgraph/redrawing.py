@@ -23,6 +23,7 @@ from cgraph.config import HELD_OUT
 from cgraph.counterfactual import passed_on, states_of_rollouts, states_of_runs
 from cgraph.edits import Edit, RolloutSettings
 from cgraph.errors import ConfigError, DataError, StudyError
+from cgraph.naming import ConceptName
 from cgraph.rollout import rollout
 from cgraph.scene_drawing import draw
 from cgraph.scene_set import SceneSet
@@ -191,7 +192,7 @@ def edit_of_change(
     there = {int(index) for index in active}
     named: dict[tuple[str, str], list[ConceptId]] = {}
     for concept, name in study.names.items():
-        if concept.layer == layer:
+        if concept.layer == layer and isinstance(name, ConceptName):
             named.setdefault((name.attribute, name.value), []).append(concept)
     off = [c for value in old - new for c in named.get(value, ()) if c.index in there]
     on = [

@@ -36,6 +36,8 @@ class TableRow:
         One entry for each column.
     notes : mapping of ConceptId to str
         A few words beneath some of them.
+    cell_notes : sequence of mapping of ConceptId to str, optional
+        The same for each cell, where a concept stands in several.
     """
 
     lead: str
@@ -43,6 +45,7 @@ class TableRow:
     share: float | None
     cells: Sequence[Sequence[ConceptId]]
     notes: Mapping[ConceptId, str] = field(default_factory=dict)
+    cell_notes: Sequence[Mapping[ConceptId, str]] = ()
 
 
 _component = st.components.v2.component(
@@ -91,8 +94,10 @@ def concept_table(
     )
     cells = [
         [
-            tuple((str(concept), row.notes.get(concept, "")) for concept in cell)
-            for cell in row.cells
+            tuple((str(concept), notes.get(concept, "")) for concept in cell)
+            for cell, notes in zip(
+                row.cells, row.cell_notes or [row.notes] * len(row.cells), strict=True
+            )
         ]
         for row in rows
     ]

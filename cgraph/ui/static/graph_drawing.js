@@ -123,7 +123,7 @@ class GraphDrawing {
     head.text = svg("text", { class: "layer", "text-anchor": "middle", y: 14 }, group);
     head.text.textContent = name;
     head.marks = svg("text", { class: "marks", "text-anchor": "middle", y: 28 }, group);
-    const marks = [];
+    const marks = [...(layer.marks || [])];
     if (layer.surprises) marks.push(`!${layer.surprises}`);
     if (layer.absences) marks.push(`?${layer.absences}`);
     if (layer.hidden) marks.push(`+${layer.hidden}`);
@@ -140,11 +140,11 @@ class GraphDrawing {
       node.track = svg("rect", { class: "track" }, group);
       node.bar = svg("rect", { class: "bar" }, group);
     }
-    if (node.surprise || node.absent) {
+    if (node.surprise || node.absent || node.mark) {
       node.badge = svg("g", { class: "badge" }, group);
       svg("circle", { r: 7 }, node.badge);
       svg("text", { "text-anchor": "middle", y: 3.6 }, node.badge).textContent =
-        node.surprise ? "!" : "?";
+        node.mark || (node.surprise ? "!" : "?");
     }
     node.title = node.name ? svg("text", { class: "name", "text-anchor": "middle" }, group) : null;
     const kind = node.name ? "id under" : "id";

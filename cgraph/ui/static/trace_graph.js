@@ -202,7 +202,7 @@ class TraceGraph extends GraphDrawing {
 
   pick(node) {
     const id = node ? node.id : null;
-    if (id === this.selected) return;
+    if (id === this.selected && !this.picture.repeats) return;
     this.asked = { id, until: performance.now() + ANSWER_MS };
     this.select(id);
     this.report(id || "");
@@ -286,8 +286,8 @@ class TraceGraph extends GraphDrawing {
     saveFigure(this.canvas, kind, {
       name: this.picture.file,
       caption: this.picture.caption,
-      notes: "orange, solid: raises · blue, dashed: lowers · width: weight · bar: coefficient · "
-        + "!: surprise · ?: expected but absent · cgraph",
+      notes: this.picture.notes || "orange, solid: raises · blue, dashed: lowers · width: weight · "
+        + "bar: coefficient · !: surprise · ?: expected but absent · cgraph",
     });
   }
 }

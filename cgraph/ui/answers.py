@@ -1,0 +1,247 @@
+"""The three answers of the Counterfactual page, each computed once and kept.
+
+The graph's answer needs no model. The network's and that of the picture redrawn need the picture
+and the model, which may still be loading: then they say so, and the page asks again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import streamlit as st
+from PIL.Image import Image
+
+from cgraph.agreement import Agreement, agreement
+from cgraph.concept import ConceptId
+from cgraph.counterfactual import (
+    Answer,
+    Cause,
+    causes,
+    dense_labels,
+    graph_answer,
+    passed_on,
+)
+from cgraph.edits import Edit, RolloutSettings
+from cgraph.errors import CgraphError
+from cgraph.intervention import NetworkRun
+from cgraph.study import Study
+from cgraph.ui import uploads
+from cgraph.ui.edit_link import EditView
+from cgraph.ui.frame import OpenStudy
+from cgraph.ui.models import shelf
+from cgraph.ui.resources import StudyEntry
+from cgraph.ui.traced import TracedImage
+
+LOADING = "loading"
+"""Why there is no answer yet: the model is still being loaded."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An answer of the network, or why there is none.
+
+    Attributes
+    ----------
+    answer : Answer or None
+    problem : str
+        `LOADING`, a sentence, or empty where there is an answer.
+    """
+
+    answer: Answer | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: an image or none, an edit, and how it is rolled out.
+
+    Attributes
+    ----------
+    opened : OpenStudy
+    traced : TracedImage or None
+        None for an empty slate.
+    edit : Edit
+    settings : RolloutSettings
+    redraw : str or None
+    """
+
+    opened: OpenStudy
+    traced: TracedImage | None
+    edit: Edit
+    settings: RolloutSettings
+    redraw: str | None = None
+
+    @property
+    def study(self) -> Study:
+        """The study on show."""
+        return self.opened.study
+
+    @property
+    def start(self) -> int:
+        """The layer whose labels are given."""
+        return self.settings.start_of(self.edit, self.study.n_layers)
+
+    @property
+    def image_key(self) -> str:
+        """What stands for the image in caches."""
+        return "" if self.traced is None else self.traced.image_id
+
+    @cached_property
+    def given(self) -> list[list[ConceptId]]:
+        """Active concepts of the image in every layer."""
+        if self.traced is None:
+            return [[] for _ in range(self.study.n_layers)]
+        return [[active.concept for active in layer] for layer in self.traced.trace.layers]
+
+    @cached_property
+    def graph(self) -> Answer:
+        """What the graph predicts."""
+        return self._graph_answer(self.edit)
+
+    def of_other_edit(self, edit: Edit) -> Answer:
+        """Return what the graph predicts of another edit of the same image, by the same rule.
+
+        The start layer is the earlier one of the two edits, so that both answers have it.
+        """
+        return self._graph_answer(edit)
+
+    def _graph_answer(self, edit: Edit) -> Answer:
+        start = self.settings.start_of(edit, self.study.n_layers)
+        active = [concept.index for concept in self.given[start - 1]]
+        labels = dense_labels(self.study.graph, start, active)
+        key = int(hashlib.sha256(self.image_key.encode()).hexdigest()[:12], 16)
+        if self.traced is not None and self.traced.row is not None:
+            key = self.traced.row
+        return graph_answer(
+            self.study.graph, labels, edit, self.settings, key=key, inputs=_inputs(self.study)
+        )
+
+    def causes(self, concept: ConceptId) -> tuple[Cause, ...]:
+        """Return what moved a concept in the graph."""
+        if not self.graph.states.has_layer(concept.layer):
+            return ()
+        return causes(self.study.graph, self.graph, concept, inputs=_inputs(self.study))
+
+    @cached_property
+    def network(self) -> Measured:
+        """What was measured in the network with the same edit."""
+        return self.network_of(self.edit)
+
+    def network_of(self, edit: Edit) -> Measured:
+        """Return what was measured in the network with an edit."""
+        if self.traced is None:
+            return Measured(None, "Without an image there is nothing to run through the network.")
+        try:
+            if shelf.find(self.opened.entry) is None:
+                return Measured(None, self._not_loaded())
+            before = _run(self.opened.entry, self.image_key, "", "", self)
+            after = _run(self.opened.entry, self.image_key, edit.to_text(), "", self)
+        except CgraphError as error:
+            return Measured(None, str(error))
+        from cgraph.counterfactual import network_answer
+
+        return Measured(network_answer(self.study, edit, before, after))
+
+    @cached_property
+    def redrawn(self) -> Measured:
+        """What was measured of the picture drawn again."""
+        if self.traced is None or self.traced.row is None or self.redraw is None:
+            return Measured(None, "Say above what is changed in the picture.")
+        try:
+            if shelf.find(self.opened.entry) is None:
+                return Measured(None, self._not_loaded())
+            before = _run(self.opened.entry, self.image_key, "", "", self)
+            after = _run(self.opened.entry, self.image_key, "", self.redraw, self)
+        except CgraphError as error:
+            return Measured(None, str(error))
+        from cgraph.counterfactual import redrawn_answer
+
+        return Measured(redrawn_answer(self.study, before, after))
+
+    def _not_loaded(self) -> str:
+        """Say why the model is not there: it is loading, or it never will be.
+
+        Raises
+        ------
+        ModelError
+            If the model's folder is not found.
+        """
+        from cgraph import tracing
+
+        if self.traced is not None and self.traced.row is not None:
+            from cgraph.picture_source import image_set
+
+            image_set(self.study)  # refuses what has no picture to run
+        tracing.model_folder(self.study)
+        return LOADING
+
+    def picture(self, redraw: str = "") -> Image:
+        """Return the picture that goes through the network.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be had.
+        """
+        from cgraph.picture_source import picture
+
+        if self.traced is None:
+            raise ValueError("an empty slate has no picture")
+        if self.traced.row is None:
+            upload = uploads.find(self.traced.image_id)
+            if upload is None:
+                raise ValueError(f"the upload {self.traced.image_id} is gone")
+            return upload.image
+        if redraw:
+            from cgraph.redrawing import SceneChange, scene_of
+            from cgraph.scene_drawing import draw
+
+            return draw(SceneChange.parse(redraw).apply(scene_of(self.study, self.traced.row)))
+        return picture(self.study, self.traced.row)
+
+    def pixels(self, redraw: str = "") -> np.ndarray:
+        """Return the picture as the network takes it."""
+        model = shelf.get(self.opened.entry, self.study)
+        return model.preprocess([self.picture(redraw)])
+
+    def runs(self) -> tuple[NetworkRun, NetworkRun]:
+        """Return the network's runs before and after the edit; the model must be loaded."""
+        entry, key = self.opened.entry, self.image_key
+        return _run(entry, key, "", "", self), _run(entry, key, self.edit.to_text(), "", self)
+
+    def agreement(self, one: Answer, other: Answer, layer: int) -> Agreement:
+        """Compare two answers in a layer, without what was set by hand."""
+        by_hand = np.zeros((1, self.study.graph.n_concepts(layer)), dtype=bool)
+        by_hand[0, [concept.index for concept in self.edit.of_layer(layer)]] = True
+        return agreement(one.states, other.states, layer, left_out=by_hand)
+
+
+def question(opened: OpenStudy, traced: TracedImage | None, view: EditView) -> Question:
+    """Return what a view asks."""
+    return Question(opened, traced, view.edit or Edit(), view.settings, view.redraw)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _inputs_of(entry_key: tuple[str, int], _study: Study) -> list[np.ndarray] | None:
+    return passed_on(_study)
+
+
+def _inputs(study: Study) -> list[np.ndarray] | None:
+    if study.manifest.graph["inputs"] == "labels":
+        return None
+    return _inputs_of((study.name, id(study)), study)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _run(
+    entry: StudyEntry, image_key: str, edit: str, redraw: str, _question: Question
+) -> NetworkRun:
+    """Run one picture through the network: as it is, edited, or drawn again."""
+    from cgraph import intervention
+
+    study = _question.study
+    model = shelf.get(entry, study)
+    return intervention.run(study, model, _question.pixels(redraw), Edit.parse(edit))

@@ -1,0 +1,369 @@
+"""What an edit changes, layer by layer: three answers in columns, before and after, two edits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import streamlit as st
+
+from cgraph.concept import ConceptId
+from cgraph.counterfactual import Answer, ConceptChange, Kind
+from cgraph.edit_tables import changes_csv
+from cgraph.errors import CgraphError
+from cgraph.ui import gallery, state, words
+from cgraph.ui.answers import LOADING, Measured, Question
+from cgraph.ui.changed_drawing import APPEARS, BY_HAND, COUPLED, VANISHES
+from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
+from cgraph.ui.edit_link import EditView
+from cgraph.ui.terms import term
+
+MOST_IN_CELL = 10
+"""Most concepts of one layer and answer that are shown; more are counted."""
+
+PREDICTED, MEASURED = "◇", "●"
+"""Marks of what the graph predicts, and of what was measured in the network."""
+
+SHARED = "✓"
+
+_CHANGES = "cf.table.changes"
+_STATES = "cf.table.states"
+_TWO = "cf.table.two"
+_SOURCE = "cf.source"
+
+
+def changes_view(asking: Question, view: EditView, selected: ConceptId | None) -> None:
+    """Show the changes of every later layer, a column for each answer."""
+    columns: list[tuple[TableHead, Measured]] = [
+        (TableHead(f"{PREDICTED} Graph: predicted"), Measured(asking.graph)),
+        (TableHead(f"{MEASURED} Network, edited: measured"), asking.network),
+    ]
+    if asking.redraw is not None:
+        head = TableHead(f"{MEASURED} Picture drawn again: measured")
+        columns.append((head, asking.redrawn))
+    _problems(columns)
+    st.html(f"<p class='cg-quiet'>{_legend(asking)}</p>")
+    answers = [found.answer for _, found in columns]
+    first = min(asking.edit.layers, default=asking.start)
+    layers = range(first, asking.study.n_layers + 1)
+    rows = [_row(asking, layer, answers) for layer in layers]
+    concept_table(
+        [head for head, _ in columns],
+        rows,
+        gallery.looks(asking.study),
+        label="Concepts that change, a row for each layer and a column for each answer",
+        key=_CHANGES,
+        on_pick=lambda: _pick(asking, _CHANGES),
+        selected=selected,
+    )
+    _target(asking)
+    with st.container(horizontal=True, gap="small", key="cf-downloads"):
+        st.download_button(
+            "Changes as CSV",
+            lambda: _csv(asking).encode(),
+            file_name=f"changes-{asking.study.name}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            type="tertiary",
+            key="cf.csv",
+        )
+
+
+def _pick(asking: Question, key: str) -> None:
+    text = st.session_state[key]["picked"]
+    if text:
+        state.change(asking.study, concept=ConceptId.parse(text))
+
+
+def _csv(asking: Question) -> str:
+    answers = {"graph": asking.graph.states}
+    for name, found in (("network", asking.network), ("redrawn", asking.redrawn)):
+        if found.answer is not None:
+            answers[name] = found.answer.states
+
+    def name_of(concept: ConceptId) -> str:
+        return gallery.concept_name(asking.study, concept)
+
+    image = asking.image_key or "empty slate"
+    return changes_csv([image], [asking.edit], answers, name_of)
+
+
+def _problems(columns: Sequence[tuple[TableHead, Measured]]) -> None:
+    """Say why a column is empty; the same reason once."""
+    said = set()
+    for head, found in columns:
+        if found.answer is None and found.problem not in said:
+            said.add(found.problem)
+            what = head.text.partition(" ")[2].partition(":")[0]
+            if found.problem == LOADING:
+                st.html(
+                    "<p class='cf-waiting' role='status'>The model is being loaded in the "
+                    "background. What the network does appears here by itself; the graph needs no "
+                    "model.</p>"
+                )
+            else:
+                st.html(
+                    f"<p class='cf-waiting' role='status'><b>{escape(what)}: nothing was measured."
+                    f"</b> {escape(found.problem)}</p>"
+                )
+
+
+def _legend(asking: Question) -> str:
+    parts = [
+        f"<b>{PREDICTED}</b> {term('predicted')} by the graph, as {term('probability')}",
+        f"<b>{MEASURED}</b> {term('measured')} in the network, as {term('pre_activation')}",
+        f"<b>{APPEARS}</b> appears",
+        f"<b>{VANISHES}</b> vanishes",
+        f"<b>{SHARED}</b> {term('shared_change', 'shared')} with the graph",
+        f"<b>{BY_HAND}</b> set by hand",
+    ]
+    if asking.settings.rule == "top-k":
+        parts.append(f"<b>{COUPLED}</b> only because k concepts are kept active")
+    return " · ".join(parts)
+
+
+def _target(asking: Question) -> None:
+    """Say what the network's edit was added to, and what did not take."""
+    answer = asking.network.answer
+    if answer is None or not len(asking.edit):
+        return
+    text = (
+        f"In the network the atom of a concept is added to the {escape(answer.target)} of its "
+        "layer at its usual coefficient, or taken away by its own; patch tokens stay as they are there."
+        if answer.target == "class token"
+        else "This model has no class token: in the network the atom is added to, or taken from, "
+        f"{escape(answer.target)} of the layer."
+    )
+    if answer.not_taken:
+        names = ", ".join(_called(asking, concept) for concept in answer.not_taken)
+        text += (
+            f" <b>The token, encoded again, does not follow the edit for {escape(names)}</b>: what "
+            "is active depends on the whole token."
+        )
+    st.html(f"<p class='cg-quiet'>{text}</p>")
+
+
+def _called(asking: Question, concept: ConceptId) -> str:
+    name = gallery.concept_name(asking.study, concept)
+    return f"{name} ({concept})" if name else str(concept)
+
+
+def _row(asking: Question, layer: int, answers: Sequence[Answer | None]) -> TableRow:
+    cells: list[list[ConceptId]] = []
+    notes: list[dict[ConceptId, str]] = []
+    hidden = 0
+    graph = answers[0]
+    for answer in answers:
+        changes = _changed(answer, layer)
+        hidden += len(changes[MOST_IN_CELL:])
+        cells.append([change.concept for change in changes[:MOST_IN_CELL]])
+        notes.append(
+            {
+                change.concept: _note(change, answer, graph if answer is not graph else None)
+                for change in changes[:MOST_IN_CELL]
+            }
+        )
+    return TableRow(
+        lead=f"Layer {layer}",
+        note=_agreement_note(asking, layer, answers, hidden),
+        share=_overlap(asking, layer, answers),
+        cells=cells,
+        cell_notes=notes,
+    )
+
+
+def _changed(answer: Answer | None, layer: int) -> list[ConceptChange]:
+    """Return what appeared or vanished in a layer; what was set by hand first."""
+    if answer is None or not answer.states.has_layer(layer):
+        return []
+    changes = [c for kind in ("appeared", "vanished") for c in answer.changes(layer, _kind(kind))]
+    by_hand = [
+        answer.change(concept)
+        for concept in answer.edit.of_layer(layer)
+        if answer.change(concept).kind in ("unchanged", "silent")
+    ]
+    return sorted([*by_hand, *changes], key=lambda change: not change.by_hand)
+
+
+def _kind(text: str) -> Kind:
+    return "appeared" if text == "appeared" else "vanished"
+
+
+def _note(change: ConceptChange, answer: Answer | None, graph: Answer | None) -> str:
+    """Write what became of a concept: mark, direction, and the number before and after."""
+    if answer is None:
+        return ""
+    is_graph = answer.source == "graph"
+    mark = {"appeared": APPEARS, "vanished": VANISHES}.get(change.kind, "=")
+    if change.from_fixed_number:
+        mark += COUPLED
+    hand = BY_HAND if change.by_hand else ""
+    if is_graph:
+        numbers = "" if change.by_hand else f" {_percent(change.before)}→{_percent(change.after)} %"
+    else:
+        numbers = f" {change.before:.1f}→{change.after:.1f}".replace("-", "−")
+    shared = ""
+    if graph is not None and graph.states.has_layer(change.concept.layer):
+        same = graph.change(change.concept).kind == change.kind
+        shared = f" {SHARED}" if same and change.kind in ("appeared", "vanished") else ""
+    kind = PREDICTED if is_graph else MEASURED
+    return f"{hand or kind}{mark}{numbers}{shared}"
+
+
+def _percent(p: float) -> str:
+    return f"{100 * p:.0f}"
+
+
+def _agreement_note(
+    asking: Question, layer: int, answers: Sequence[Answer | None], hidden: int
+) -> str:
+    parts = []
+    graph, network = answers[0], answers[1] if len(answers) > 1 else None
+    if graph is not None and network is not None and layer > min(asking.edit.layers, default=0):
+        found = asking.agreement(graph, network, layer)
+        either = found.n_first + found.n_second - found.n_shared
+        if either:
+            parts.append(f"{found.n_shared} of {either} shared")
+    if graph is not None and graph.states.has_layer(layer):
+        parts.append(f"{len(graph.changes(layer, 'unchanged'))} unchanged")
+    if hidden:
+        parts.append(f"{hidden} more not shown")
+    return ", ".join(parts)
+
+
+def _overlap(asking: Question, layer: int, answers: Sequence[Answer | None]) -> float | None:
+    graph, network = answers[0], answers[1] if len(answers) > 1 else None
+    if graph is None or network is None or layer <= min(asking.edit.layers, default=0):
+        return None
+    return asking.agreement(graph, network, layer).overlap
+
+
+# ---- before and after
+
+
+def states_view(asking: Question, view: EditView, selected: ConceptId | None) -> None:
+    """Show before and after of one answer: vanished, unchanged, appeared."""
+    sources = {"graph": f"{PREDICTED} Graph", "network": f"{MEASURED} Network, edited"}
+    if asking.redraw is not None:
+        sources["redrawn"] = f"{MEASURED} Picture drawn again"
+    source = st.segmented_control(
+        "Answer", list(sources), format_func=sources.__getitem__, default="graph", key=_SOURCE
+    )
+    found = _of_source(asking, source or "graph")
+    if found.answer is None:
+        _problems([(TableHead(sources[source or "graph"]), found)])
+        return
+    answer = found.answer
+    if source in (None, "graph"):
+        what = (
+            f"Both states are {term('predicted')} from the labels of layer {asking.start}, by the "
+            f"same {term('rule')}: before is not what the image has, but what the graph makes of "
+            "it without the edit. Figures are probabilities before → after."
+        )
+    else:
+        what = (
+            f"Both states were {term('measured')} in the network. Figures are the "
+            f"{term('pre_activation')} before → after."
+        )
+    st.html(f"<p class='cg-quiet'>{what}</p>")
+    rows = []
+    for layer in answer.layers:
+        kinds: list[Kind] = ["vanished", "unchanged", "appeared"]
+        parts = [answer.changes(layer, kind) for kind in kinds]
+        shown = [part[:MOST_IN_CELL] for part in parts]
+        hidden = sum(map(len, parts)) - sum(map(len, shown))
+        rows.append(
+            TableRow(
+                lead=f"Layer {layer}",
+                note=", ".join(
+                    [
+                        "given" if layer == answer.states.first and source in (None, "graph")
+                        else f"{len(parts[1])} of {sum(map(len, parts))} unchanged",
+                        *([f"{hidden} more not shown"] if hidden else []),
+                    ]
+                ),
+                share=None,
+                cells=[[change.concept for change in part] for part in shown],
+                cell_notes=[{c.concept: _note(c, answer, None) for c in part} for part in shown],
+            )
+        )  # fmt: skip
+    concept_table(
+        [TableHead("Only before: vanished"), TableHead("Unchanged"),
+         TableHead("Only after: appeared")],
+        rows,
+        gallery.looks(asking.study),
+        label="Concepts before and after the edit, a row for each layer",
+        key=_STATES,
+        on_pick=lambda: _pick(asking, _STATES),
+        selected=selected,
+    )  # fmt: skip
+
+
+def _of_source(asking: Question, source: str) -> Measured:
+    if source == "network":
+        return asking.network
+    return asking.redrawn if source == "redrawn" else Measured(asking.graph)
+
+
+# ---- two edits
+
+
+def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None) -> None:
+    """Show the edit beside the one that was kept."""
+    if view.other is None:
+        st.html(
+            "<p class='cg-quiet'>No second edit is kept. Open “Save, load, compare” above and keep "
+            "this edit; then change it, and both stand here side by side.</p>"
+        )
+        return
+    try:
+        other = asking.of_other_edit(view.other)
+    except CgraphError as error:
+        st.error(words.plain(str(error)))
+        return
+    columns: list[tuple[TableHead, Measured]] = [
+        (TableHead(f"{PREDICTED} This edit: {_edit_text(asking, True)}"), Measured(asking.graph)),
+        (TableHead(f"{PREDICTED} Kept edit: {_edit_text(asking, False, view)}"), Measured(other)),
+    ]
+    network = asking.network_of(view.other)
+    if asking.network.answer is not None and network.answer is not None:
+        columns.append((TableHead(f"{MEASURED} This edit in the network"), asking.network))
+        columns.append((TableHead(f"{MEASURED} Kept edit in the network"), network))
+    answers = [found.answer for _, found in columns]
+    first = min([*asking.edit.layers, *view.other.layers], default=1)
+    rows = []
+    n_shared = n_either = 0
+    for layer in range(first, asking.study.n_layers + 1):
+        one, two = ({(c.concept, c.kind) for c in _changed(a, layer)} for a in answers[:2])
+        n_shared += len(one & two)
+        n_either += len(one | two)
+        row = _row(asking, layer, answers)
+        rows.append(
+            TableRow(
+                lead=row.lead,
+                note=f"{len(one & two)} of {len(one | two)} predicted changes shared"
+                if one | two else "no change",
+                share=len(one & two) / len(one | two) if one | two else None,
+                cells=row.cells,
+                cell_notes=row.cell_notes,
+            )
+        )  # fmt: skip
+    st.html(
+        f"<p class='cg-sentence'>The two edits share <b>{n_shared}</b> of {n_either} predicted "
+        f"changes; {SHARED} marks what the first column has too.</p>"
+    )
+    concept_table(
+        [head for head, _ in columns],
+        rows,
+        gallery.looks(asking.study),
+        label="Changes of two edits, a row for each layer",
+        key=_TWO,
+        on_pick=lambda: _pick(asking, _TWO),
+        selected=selected,
+    )
+
+
+def _edit_text(asking: Question, this: bool, view: EditView | None = None) -> str:
+    edit = asking.edit if this or view is None or view.other is None else view.other
+    parts = [f"{_called(asking, c)} {'on' if edit.label(c) else 'off'}" for c in edit]
+    return ", ".join(parts) or "nothing set"
