@@ -6,6 +6,7 @@ and the model, which may still be loading: then they say so, and the page asks a
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ from cgraph.counterfactual import (
     passed_on,
 )
 from cgraph.edits import Edit, RolloutSettings
-from cgraph.errors import CgraphError
+from cgraph.errors import CgraphError, ImageError, ModelError
 from cgraph.intervention import NetworkRun
 from cgraph.study import Study
 from cgraph.ui import uploads
@@ -37,6 +38,10 @@ from cgraph.ui.traced import TracedImage
 
 LOADING = "loading"
 """Why there is no answer yet: the model is still being loaded."""
+
+
+MODEL_PROBLEM = "cf.model-problem"
+"""Key in the session: by study, why its model could not be loaded."""
 
 
 @dataclass(frozen=True)
@@ -99,25 +104,25 @@ class Question:
     @cached_property
     def graph(self) -> Answer:
         """What the graph predicts."""
-        return self._graph_answer(self.edit)
-
-    def of_other_edit(self, edit: Edit) -> Answer:
-        """Return what the graph predicts of another edit of the same image, by the same rule.
-
-        The start layer is the earlier one of the two edits, so that both answers have it.
-        """
-        return self._graph_answer(edit)
-
-    def _graph_answer(self, edit: Edit) -> Answer:
-        start = self.settings.start_of(edit, self.study.n_layers)
+        start = self.start
         active = [concept.index for concept in self.given[start - 1]]
         labels = dense_labels(self.study.graph, start, active)
         key = int(hashlib.sha256(self.image_key.encode()).hexdigest()[:12], 16)
         if self.traced is not None and self.traced.row is not None:
             key = self.traced.row
+        inputs = _inputs(self.study)
         return graph_answer(
-            self.study.graph, labels, edit, self.settings, key=key, inputs=_inputs(self.study)
+            self.study.graph, labels, self.edit, self.settings, key=key, inputs=inputs
         )
+
+    def beside(self, other: Edit) -> tuple[Question, Question]:
+        """Return this question and that of another edit, both from the earlier start layer."""
+        starts = (self.settings.start_of(edit, self.study.n_layers) for edit in (self.edit, other))
+        settings = dataclasses.replace(self.settings, start=min(starts))
+        one, two = (
+            dataclasses.replace(self, edit=edit, settings=settings) for edit in (self.edit, other)
+        )
+        return one, two
 
     def causes(self, concept: ConceptId) -> tuple[Cause, ...]:
         """Return what moved a concept in the graph."""
@@ -128,22 +133,18 @@ class Question:
     @cached_property
     def network(self) -> Measured:
         """What was measured in the network with the same edit."""
-        return self.network_of(self.edit)
-
-    def network_of(self, edit: Edit) -> Measured:
-        """Return what was measured in the network with an edit."""
         if self.traced is None:
             return Measured(None, "Without an image there is nothing to run through the network.")
         try:
             if shelf.find(self.opened.entry) is None:
                 return Measured(None, self._not_loaded())
             before = _run(self.opened.entry, self.image_key, "", "", self)
-            after = _run(self.opened.entry, self.image_key, edit.to_text(), "", self)
+            after = _run(self.opened.entry, self.image_key, self.edit.to_text(), "", self)
         except CgraphError as error:
             return Measured(None, str(error))
         from cgraph.counterfactual import network_answer
 
-        return Measured(network_answer(self.study, edit, before, after))
+        return Measured(network_answer(self.study, self.edit, before, after))
 
     @cached_property
     def redrawn(self) -> Measured:
@@ -176,6 +177,8 @@ class Question:
 
             image_set(self.study)  # refuses what has no picture to run
         tracing.model_folder(self.study)
+        if problem := st.session_state.get(MODEL_PROBLEM, {}).get(self.opened.entry):
+            raise ModelError(problem)
         return LOADING
 
     def picture(self, redraw: str = "") -> Image:
@@ -193,7 +196,7 @@ class Question:
         if self.traced.row is None:
             upload = uploads.find(self.traced.image_id)
             if upload is None:
-                raise ValueError(f"the upload {self.traced.image_id} is gone")
+                raise ImageError("The uploaded picture is gone. Upload it again.")
             return upload.image
         if redraw:
             from cgraph.redrawing import SceneChange, scene_of
@@ -219,9 +222,16 @@ class Question:
         return agreement(one.states, other.states, layer, left_out=by_hand)
 
 
-def question(opened: OpenStudy, traced: TracedImage | None, view: EditView) -> Question:
-    """Return what a view asks."""
-    return Question(opened, traced, view.edit or Edit(), view.settings, view.redraw)
+def question(opened: OpenStudy, traced: TracedImage | None, view: EditView, layer: int) -> Question:
+    """Return what a view asks.
+
+    As long as nothing is set by hand and no start layer was chosen, the graph starts at the layer
+    that is looked at, so that what can be switched there is what the image has.
+    """
+    edit, settings = view.edit or Edit(), view.settings
+    if not len(edit) and settings.start is None:
+        settings = dataclasses.replace(settings, start=layer)
+    return Question(opened, traced, edit, settings, view.redraw)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

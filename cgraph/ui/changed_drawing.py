@@ -157,21 +157,28 @@ def _touched(edge: TraceEdge, shown: list[list[ConceptChange]]) -> bool:
 def _paths(
     trace: Trace, changes: dict[ConceptId, ConceptChange], place: dict[ConceptId, int]
 ) -> dict[str, list[list[float]]]:
-    """Return for each changed concept the edges along which the edit reached it."""
+    """Return the edges along which the edit reached each concept, or spread from it if set by hand.
+
+    Only edges between concepts that appeared or vanished count.
+    """
     moved = {c for c, change in changes.items() if change.kind in ("appeared", "vanished")}
     into: dict[ConceptId, list[int]] = {}
+    out_of: dict[ConceptId, list[int]] = {}
     for number, edge in enumerate(trace.edges):
         if edge.parent in moved and edge.child in moved:
             into.setdefault(edge.child, []).append(number)
+            out_of.setdefault(edge.parent, []).append(number)
     paths: dict[str, list[list[float]]] = {}
     for concept in place:
         lit: set[int] = set()
         waiting = [concept]
+        spreads = changes[concept].by_hand
         while waiting:
-            for number in into.get(waiting.pop(), ()):
+            for number in (out_of if spreads else into).get(waiting.pop(), ()):
                 if number not in lit:
                     lit.add(number)
-                    waiting.append(trace.edges[number].parent)
+                    edge = trace.edges[number]
+                    waiting.append(edge.child if spreads else edge.parent)
         paths[str(concept)] = [[number, 1.0] for number in sorted(lit)]
     return paths
 

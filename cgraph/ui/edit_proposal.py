@@ -18,6 +18,13 @@ def editing_layer(study: Study) -> int:
     return max(1, min(study.n_layers - 1, round(2 * study.n_layers / 3)))
 
 
+def first_layer(study: Study, view: EditView) -> int:
+    """Return the layer whose concepts are offered first: the first edited one, if any."""
+    if view.edit is not None and view.edit.layers:
+        return view.edit.layers[0]
+    return view.settings.start or editing_layer(study)
+
+
 def proposed(study: Study, traced: TracedImage | None, view: EditView) -> EditView:
     """Return a view with an edit to begin with.
 
@@ -48,12 +55,7 @@ def proposed(study: Study, traced: TracedImage | None, view: EditView) -> EditVi
             view = dataclasses.replace(view, redraw=change.to_text())
         if len(edit):
             return dataclasses.replace(view, edit=edit)
-    # Nobody could say what a concept without a name is, so a named one goes first.
-    strongest = max(
-        active,
-        key=lambda found: (study.name_of(found.concept) is not None, abs(found.coefficient)),
-        default=None,
-    )
+    strongest = max(active, key=lambda found: abs(found.coefficient), default=None)
     edit = Edit() if strongest is None else Edit((), (strongest.concept,))
     return dataclasses.replace(view, edit=edit)
 

@@ -66,6 +66,7 @@ def concept_table(
     on_pick: Callable[[], None],
     selected: ConceptId | None = None,
     joined: bool = False,
+    roomy: bool = False,
 ) -> None:
     """Show a table of concepts.
 
@@ -86,6 +87,8 @@ def concept_table(
         The concept that is marked.
     joined : bool
         Whether concepts of neighbouring cells are joined by a line.
+    roomy : bool
+        Whether there is room for longer words beneath each concept.
     """
     shown = {concept for row in rows for cell in row.cells for concept in cell}
     # Tuples all the way: of a list or a dictionary Streamlit asks pandas what it is, and loads it.
@@ -115,6 +118,7 @@ def concept_table(
             ),
             "selected": str(selected) if selected else None,
             "joined": joined,
+            "roomy": roomy,
         },
         on_picked_change=on_pick,
     )

@@ -26,7 +26,7 @@ function add(parent, tag, className, text) {
 
 function draw(table, data) {
   table.replaceChildren();
-  table.className = data.joined ? "joined" : "apart";
+  table.className = data.joined ? "joined" : data.roomy ? "apart roomy" : "apart";
   add(table, "caption", "unseen", data.label);
   const top = add(add(table, "thead"), "tr");
   add(top, "td");

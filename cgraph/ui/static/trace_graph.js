@@ -146,11 +146,11 @@ class TraceGraph extends GraphDrawing {
       this.light(null, [], []);
       return;
     }
-    if (node.head || node.ghost) {
+    const onPaths = this.picture.paths[node.id] || [];
+    if (node.head || (node.ghost && !onPaths.length)) {
       this.lightAround(node);
       return;
     }
-    const onPaths = this.picture.paths[node.id] || [];
     const onwards = node.edges.filter((edge) => edge.from === node && edge.strong);
     onwards.push(...this.ghostEdges.filter((edge) => edge.to === node));
     this.light(node, onPaths.map(([place]) => this.edges[place]), onwards);

@@ -41,7 +41,7 @@ def graph_view(asking: Question, view: EditView, selected: ConceptId | None) -> 
     )
     change_graph(
         picture,
-        str(selected) if selected else "",
+        str(selected or next(iter(asking.edit), "")),
         key=_GRAPH,
         on_pick=lambda: _picked(asking, view),
     )

@@ -15,7 +15,7 @@ from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
 from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
-from cgraph.ui.views.change_tables import MEASURED, PREDICTED
+from cgraph.ui.views.agreement_table import MEASURED, PREDICTED
 from cgraph.ui.views.edit_controls import is_on
 
 N_EXEMPLARS = 6

@@ -17,12 +17,10 @@ from cgraph.ui.changed_drawing import APPEARS, BY_HAND, COUPLED, VANISHES
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.edit_link import EditView
 from cgraph.ui.terms import term
+from cgraph.ui.views.agreement_table import MEASURED, PREDICTED, agreement_table
 
 MOST_IN_CELL = 10
 """Most concepts of one layer and answer that are shown; more are counted."""
-
-PREDICTED, MEASURED = "◇", "●"
-"""Marks of what the graph predicts, and of what was measured in the network."""
 
 SHARED = "✓"
 
@@ -55,8 +53,10 @@ def changes_view(asking: Question, view: EditView, selected: ConceptId | None) -
         key=_CHANGES,
         on_pick=lambda: _pick(asking, _CHANGES),
         selected=selected,
+        roomy=True,
     )
     _target(asking)
+    _figures(asking)
     with st.container(horizontal=True, gap="small", key="cf-downloads"):
         st.download_button(
             "Changes as CSV",
@@ -67,6 +67,21 @@ def changes_view(asking: Question, view: EditView, selected: ConceptId | None) -
             type="tertiary",
             key="cf.csv",
         )
+
+
+def _figures(asking: Question) -> None:
+    """Show how far the answers agree, layer by layer, in named figures."""
+    first = min(asking.edit.layers, default=asking.start) + 1
+    layers = range(first, asking.study.n_layers + 1)
+    parts = []
+    for name, found in (("network", asking.network), ("redrawn", asking.redrawn)):
+        if found.answer is not None and layers:
+            answer = found.answer
+            figures = [asking.agreement(asking.graph, answer, layer) for layer in layers]
+            parts.append(("graph", name, figures))
+    if parts:
+        with st.expander("How far the answers agree on this image, in figures"):
+            st.html(agreement_table(parts))
 
 
 def _pick(asking: Question, key: str) -> None:
@@ -129,7 +144,8 @@ def _target(asking: Question) -> None:
         return
     text = (
         f"In the network the atom of a concept is added to the {escape(answer.target)} of its "
-        "layer at its usual coefficient, or taken away by its own; patch tokens stay as they are there."
+        "layer at its usual coefficient, or taken away by its own; patch tokens stay as they are "
+        "there."
         if answer.target == "class token"
         else "This model has no class token: in the network the atom is added to, or taken from, "
         f"{escape(answer.target)} of the layer."
@@ -201,13 +217,18 @@ def _note(change: ConceptChange, answer: Answer | None, graph: Answer | None) ->
     if is_graph:
         numbers = "" if change.by_hand else f" {_percent(change.before)}→{_percent(change.after)} %"
     else:
-        numbers = f" {change.before:.1f}→{change.after:.1f}".replace("-", "−")
+        numbers = f" {_plain(change.before)}→{_plain(change.after)}"
     shared = ""
     if graph is not None and graph.states.has_layer(change.concept.layer):
         same = graph.change(change.concept).kind == change.kind
         shared = f" {SHARED}" if same and change.kind in ("appeared", "vanished") else ""
     kind = PREDICTED if is_graph else MEASURED
     return f"{hand or kind}{mark}{numbers}{shared}"
+
+
+def _plain(value: float) -> str:
+    digits = 2 if abs(value) < 1 else 1
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _percent(p: float) -> str:
@@ -296,6 +317,7 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
         key=_STATES,
         on_pick=lambda: _pick(asking, _STATES),
         selected=selected,
+        roomy=True,
     )  # fmt: skip
 
 
@@ -317,18 +339,18 @@ def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None)
         )
         return
     try:
-        other = asking.of_other_edit(view.other)
+        this, kept = asking.beside(view.other)
+        this.graph, kept.graph  # noqa: B018
     except CgraphError as error:
         st.error(words.plain(str(error)))
         return
     columns: list[tuple[TableHead, Measured]] = [
-        (TableHead(f"{PREDICTED} This edit: {_edit_text(asking, True)}"), Measured(asking.graph)),
-        (TableHead(f"{PREDICTED} Kept edit: {_edit_text(asking, False, view)}"), Measured(other)),
+        (TableHead(f"{PREDICTED} This edit: {_edit_text(this)}"), Measured(this.graph)),
+        (TableHead(f"{PREDICTED} Kept edit: {_edit_text(kept)}"), Measured(kept.graph)),
     ]
-    network = asking.network_of(view.other)
-    if asking.network.answer is not None and network.answer is not None:
-        columns.append((TableHead(f"{MEASURED} This edit in the network"), asking.network))
-        columns.append((TableHead(f"{MEASURED} Kept edit in the network"), network))
+    if this.network.answer is not None and kept.network.answer is not None:
+        columns.append((TableHead(f"{MEASURED} This edit in the network"), this.network))
+        columns.append((TableHead(f"{MEASURED} Kept edit in the network"), kept.network))
     answers = [found.answer for _, found in columns]
     first = min([*asking.edit.layers, *view.other.layers], default=1)
     rows = []
@@ -350,7 +372,8 @@ def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None)
         )  # fmt: skip
     st.html(
         f"<p class='cg-sentence'>The two edits share <b>{n_shared}</b> of {n_either} predicted "
-        f"changes; {SHARED} marks what the first column has too.</p>"
+        f"changes, both from the labels of layer {this.start}; {SHARED} marks what the first "
+        "column has too.</p>"
     )
     concept_table(
         [head for head, _ in columns],
@@ -360,10 +383,11 @@ def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None)
         key=_TWO,
         on_pick=lambda: _pick(asking, _TWO),
         selected=selected,
+        roomy=True,
     )
 
 
-def _edit_text(asking: Question, this: bool, view: EditView | None = None) -> str:
-    edit = asking.edit if this or view is None or view.other is None else view.other
+def _edit_text(asking: Question) -> str:
+    edit = asking.edit
     parts = [f"{_called(asking, c)} {'on' if edit.label(c) else 'off'}" for c in edit]
     return ", ".join(parts) or "nothing set"

@@ -9,11 +9,12 @@ import streamlit as st
 
 from cgraph.concept import ConceptId
 from cgraph.errors import CgraphError
+from cgraph.rollout import usual_number
 from cgraph.ui import edit_link, frame, state, words
-from cgraph.ui.answers import Question, question
+from cgraph.ui.answers import MODEL_PROBLEM, Question, question
 from cgraph.ui.components import static_text
 from cgraph.ui.edit_link import VIEWS, EditView
-from cgraph.ui.edit_proposal import proposed
+from cgraph.ui.edit_proposal import first_layer, proposed
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.models import shelf
 from cgraph.ui.terms import term
@@ -30,6 +31,9 @@ from cgraph.ui.views.trace import image_on_show
 
 _VIEW = "cf.view"
 _WAITED = "cf.waited"
+
+DRIFTED = 1.7
+"""Times the usual number of active concepts from which it is said that the graph drifts."""
 
 _SHOWN = {
     "changes": changes_view,
@@ -70,7 +74,8 @@ def show(opened: OpenStudy) -> None:
             _about(opened, traced, view)
             image_choice(opened.study, traced, on_image=lambda chosen: _go(opened, chosen))
     _explore(opened, traced)
-    _wait_for_model(opened)
+    if shelf.find(opened.entry) is None and not _has_no_model(opened):
+        _wait_for_model(opened)
     shelf.prepare(opened.entry, opened.study)
 
 
@@ -78,7 +83,7 @@ def _about(opened: OpenStudy, traced: TracedImage, view: EditView) -> None:
     title = "Empty slate" if view.slate else traced.title
     details = ("nothing is active unless you switch it on",) if view.slate else traced.details
     about = " · ".join(escape(text) for text in (f"study {opened.study.name}", *details))
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="cf-heading"):
         st.html(
             f"<p class='cg-eyebrow'>{about}</p>"
             f"<h2 class='cg-title' title='{escape(title, quote=True)}'>{escape(title)}</h2>"
@@ -119,9 +124,10 @@ def _explore(opened: OpenStudy, traced: TracedImage) -> None:
         st.rerun()
     if view.edit is None:
         view = proposed(opened.study, None if view.slate else traced, view)
-    asking = question(opened, None if view.slate else traced, view)
+    layer = asked.layer or first_layer(opened.study, view)
+    asking = question(opened, None if view.slate else traced, view, layer)
     selection = dataclasses.replace(asked, image=None if view.slate else traced.image_id)
-    edit_controls(asking, view, selection)
+    edit_controls(asking, view, layer)
     try:
         asking.graph  # noqa: B018
     except CgraphError as error:
@@ -196,6 +202,7 @@ def _summary(asking: Question, view: EditView) -> str:
             f"The graph {term('predicted', 'predicts')} that in {where} nothing appears or "
             "vanishes: probabilities move, and no label with them."
         )
+    text += _drift(asking)
     measured = asking.network
     if measured.answer is None:
         return text
@@ -205,24 +212,52 @@ def _summary(asking: Question, view: EditView) -> str:
     return f"{text} In the network <b>{n_second}</b> such changes were {term('measured')}{both}."
 
 
+def _drift(asking: Question) -> str:
+    """Say so when the graph, running freely, puts on many more concepts than an image has."""
+    study = asking.study
+    before = asking.graph.states.of_layer(study.n_layers).before[0]
+    usual = usual_number(study.graph, study.n_layers)
+    if before.sum() < DRIFTED * usual:
+        return ""
+    other = "" if asking.settings.rule == "top-k" else " The rule top-k keeps their number."
+    return (
+        f" Read it with care: without the edit, too, this {term('rule')} makes {before.sum()} "
+        f"concepts active in layer {study.n_layers}, where {usual} are usual, because the graph "
+        f"runs on its own predictions from layer {asking.start}.{other}"
+    )
+
+
 # ---- the model, which loads while nobody clicks
+
+
+def _has_no_model(opened: OpenStudy) -> bool:
+    """Return whether waiting is in vain: the model is not there, or could not be loaded."""
+    from cgraph import tracing
+
+    if opened.entry in st.session_state.get(MODEL_PROBLEM, {}):
+        return True
+    try:
+        tracing.model_folder(opened.study)
+    except CgraphError:
+        return True
+    return False
 
 
 @st.fragment(run_every=1.0)
 def _wait_for_model(opened: OpenStudy) -> None:
-    """Draw the page again when the model is there; say nothing meanwhile."""
-    if shelf.find(opened.entry) is not None:
-        if st.session_state.pop(_WAITED, None) == opened.entry.name:
-            st.rerun()
+    """Draw the page again when the model is there; say nothing meanwhile.
+
+    The first run belongs to the page and returns at once, so that the page shows without a model.
+    """
+    if st.session_state.get(_WAITED) != opened.entry:
+        st.session_state[_WAITED] = opened.entry
         return
-    if st.session_state.get(_WAITED) != opened.entry.name:
-        st.session_state[_WAITED] = opened.entry.name
+    if shelf.is_preparing:
         return
-    if not shelf.is_preparing:
+    if shelf.find(opened.entry) is None:
         try:
             shelf.get(opened.entry, opened.study)
-        except CgraphError:
-            st.session_state.pop(_WAITED, None)  # the view of the answer says what is wrong
-            return
-        st.session_state.pop(_WAITED, None)
-        st.rerun()
+        except CgraphError as error:
+            st.session_state.setdefault(MODEL_PROBLEM, {})[opened.entry] = str(error)
+    st.session_state.pop(_WAITED, None)
+    st.rerun()

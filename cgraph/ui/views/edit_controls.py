@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from html import escape
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.counterfactual import Kind
 from cgraph.edits import MOST_DRAWS, RULES, Edit, RolloutSettings, SavedEdit
 from cgraph.errors import CgraphError
 from cgraph.rollout import usual_number
@@ -17,13 +20,15 @@ from cgraph.ui import edit_link, gallery, state, words
 from cgraph.ui.answers import Question
 from cgraph.ui.changed_drawing import nearly_on
 from cgraph.ui.edit_link import EditView
-from cgraph.ui.edit_proposal import editing_layer
 from cgraph.ui.terms import term
 from cgraph.ui.views.picture_controls import picture_controls
 
 N_NEAR = 6
 N_FOUND = 10
 """Silent concepts of a layer that are offered, and most that a search finds."""
+
+AUTOMATIC = 0
+"""Stands for no start layer in the box; a box that holds None shows nothing as chosen."""
 
 RULE_NAMES = {
     "max": "max: each concept's own threshold",
@@ -40,7 +45,7 @@ _LOAD = "cf.load"
 _PROBLEM = "cf.problem"
 
 
-def edit_controls(asking: Question, view: EditView, selection: state.Selection) -> None:
+def edit_controls(asking: Question, view: EditView, layer: int) -> None:
     """Show what can be set.
 
     Parameters
@@ -48,10 +53,9 @@ def edit_controls(asking: Question, view: EditView, selection: state.Selection) 
     asking : Question
     view : EditView
         Resolved: its edit is there.
-    selection : Selection
-        Its layer is the one whose concepts are offered.
+    layer : int
+        The layer whose concepts are offered.
     """
-    layer = selection.layer or _layer_of(asking)
     if problem := st.session_state.pop(_PROBLEM, None):
         st.error(words.plain(problem))
     with st.container(key="cf-controls", border=True):
@@ -67,11 +71,6 @@ def edit_controls(asking: Question, view: EditView, selection: state.Selection) 
             _layer_box(asking.study, layer)
             _pills_of_layer(asking, view, layer)
         picture_controls(asking, view, layer)
-
-
-def _layer_of(asking: Question) -> int:
-    edited = asking.edit.layers
-    return edited[0] if edited else asking.settings.start or editing_layer(asking.study)
 
 
 def called(study: Study, concept: ConceptId) -> str:
@@ -194,20 +193,26 @@ def _offered(asking: Question, layer: int) -> tuple[list[ConceptId], set[Concept
     """Return the concepts that pills are shown for, and those of them that are on."""
     answer = asking.graph
     if answer.states.has_layer(layer):
-        active = [c.concept for kind in ("unchanged", "appeared")
-                  for c in answer.changes(layer, kind)]  # fmt: skip
+        kinds: tuple[Kind, ...] = ("unchanged", "appeared")
+        active = [c.concept for kind in kinds for c in answer.changes(layer, kind)]
         gone = [c.concept for c in answer.changes(layer, "vanished")]
-        by_hand = list(asking.edit.of_layer(layer))
-        near = (
-            [c.concept for c in nearly_on(answer, layer, N_NEAR)]
-            if layer > answer.states.first
-            else []
-        )
     else:
-        active, gone, by_hand, near = list(asking.given[layer - 1]), [], [], []
+        active, gone = list(asking.given[layer - 1]), []
+    if layer > answer.states.first:
+        near = [change.concept for change in nearly_on(answer, layer, N_NEAR)]
+    else:
+        near = _most_frequent(asking.study, layer, {*active, *gone})
+    by_hand = list(asking.edit.of_layer(layer))
     found = _search(asking.study, layer, st.session_state.get(_FIND, ""))
     options = list(dict.fromkeys([*sorted(active), *by_hand, *gone, *found, *near]))
     return options, set(active)
+
+
+def _most_frequent(study: Study, layer: int, others: set[ConceptId]) -> list[ConceptId]:
+    """Return the most frequent concepts of a layer but some."""
+    order = np.argsort(-study.graph.column(layer, "n_train"), kind="stable")
+    ranked = (ConceptId(layer, int(index)) for index in order)
+    return list(islice((concept for concept in ranked if concept not in others), N_NEAR))
 
 
 def _search(study: Study, layer: int, text: str) -> list[ConceptId]:
@@ -273,7 +278,6 @@ def _rule(asking: Question, view: EditView) -> None:
         "labels, with the same draws.</p>"
     )
     _setting(study, view, "rule", st.radio, "Rule", list(RULES), format_func=RULE_NAMES.get)
-    layers = [None, *range(1, study.n_layers + 1)]
     latest = asking.edit.layers[0] if asking.edit.layers else study.n_layers
     _setting(
         study,
@@ -281,8 +285,8 @@ def _rule(asking: Question, view: EditView) -> None:
         "start",
         st.selectbox,
         "Start layer: its labels are those of the image",
-        [layer for layer in layers if layer is None or layer <= latest],
-        format_func=lambda n: f"the first edited layer ({asking.start})" if n is None else str(n),
+        [AUTOMATIC, *range(1, latest + 1)],
+        format_func=lambda n: str(n) if n else f"the first edited layer ({asking.start})",
     )
     if settings.rule == "top-k":
         usual = usual_number(study.graph, study.n_layers)
@@ -310,7 +314,7 @@ def _setting(
     **more: Any,
 ) -> None:  # fmt: skip
     key = f"cf.setting.{name}"
-    st.session_state[key] = getattr(view.settings, name)
+    st.session_state[key] = getattr(view.settings, name) or AUTOMATIC
     widget(label, options, key=key, on_change=_changed, args=(study, view, name, key), **more)
 
 
@@ -324,8 +328,10 @@ def _number(
 
 def _changed(study: Study, view: EditView, name: str, key: str) -> None:
     value = st.session_state[key]
-    if value is None and name != "start":
+    if value is None:
         return
+    if name == "start" and value == AUTOMATIC:
+        value = None
     try:
         settings = dataclasses.replace(view.settings, **{name: value})
         settings.start_of(view.edit or Edit(), study.n_layers)

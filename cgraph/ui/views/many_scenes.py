@@ -20,7 +20,7 @@ from cgraph.ui.edit_proposal import editing_layer
 from cgraph.ui.models import shelf
 from cgraph.ui.resources import StudyEntry
 from cgraph.ui.terms import term
-from cgraph.ui.views.change_tables import MEASURED, PREDICTED
+from cgraph.ui.views.agreement_table import CALLED, agreement_table
 
 _N = "cf.many.n"
 _SEED = "cf.many.seed"
@@ -28,12 +28,6 @@ _LAYER = "cf.many.layer"
 _ASKED = "cf.many.asked"
 
 MOST_SCENES = 512
-
-CALLED = {
-    "graph": f"{PREDICTED} graph",
-    "network": f"{MEASURED} network, edited",
-    "redrawn": f"{MEASURED} picture drawn again",
-}
 
 COLUMNS = (
     "first", "second", "layer", "n_scenes", "n_first", "n_second", "n_shared", "n_opposed",
@@ -104,7 +98,7 @@ def many_scenes_view(asking: Question, view: EditView, selected: ConceptId | Non
     except CgraphError as error:
         st.error(words.plain(str(error)))
         return
-    st.html(_sentence(found) + _table(found))
+    st.html(_sentence(found) + agreement_table(_by_pair(found)))
     st.download_button(
         "Table as CSV",
         lambda: to_csv(found).encode(),
@@ -116,58 +110,28 @@ def many_scenes_view(asking: Question, view: EditView, selected: ConceptId | Non
     )
 
 
-def _sentence(found: ManyScenes) -> str:
-    first = found.states["graph"].first
-    by_pair = {(one, other): a for one, other, a in found.table() if a.layer == first}
-    parts = [
-        f"{CALLED[one]} and {CALLED[other]} share <b>{words.percent(a.overlap)}</b>"
-        for (one, other), a in by_pair.items()
-        if a.overlap is not None
-    ]
-    passed = f"; {words.count(found.n_without_edit, 'scene')} had no named concept to switch"
-    return (
-        f"<p class='cg-sentence'>{words.count(len(found.rows), 'scene')}"
-        f"{passed if found.n_without_edit else ''}. Of the changes that either has in layer "
-        f"{first}, {', '.join(parts)}; {term('by_chance')} a few percent.</p>"
-    )
-
-
-def _table(found: ManyScenes) -> str:
-    heads = (
-        ("layer", ""), ("changes", ""), (term("shared_change", "shared"), ""),
-        (term("overlap"), ""), (term("by_chance"), ""), (term("confirmed"), ""),
-        (term("foreseen"), ""), (term("rank_correlation"), ""),
-    )  # fmt: skip
-    bodies = []
+def _by_pair(found: ManyScenes) -> list[tuple[str, str, list[Agreement]]]:
     pairs: dict[tuple[str, str], list[Agreement]] = {}
     for one, other, a in found.table():
         pairs.setdefault((one, other), []).append(a)
-    for (one, other), layers in pairs.items():
-        title = f"{CALLED[one]} beside {CALLED[other]}"
-        bodies.append(
-            f"<tr><th scope='rowgroup' colspan='{len(heads)}'><b>{title}</b></th></tr>"
-            + "".join(_line(a) for a in layers)
-        )
-    head = "".join(f"<th scope='col'>{label}</th>" for label, _ in heads)
+    return [(one, other, layers) for (one, other), layers in pairs.items()]
+
+
+def _sentence(found: ManyScenes) -> str:
+    pairs = [(one, other, layers[0]) for one, other, layers in _by_pair(found)]
+    parts = [
+        f"{CALLED[one]} and {CALLED[other]} share <b>{words.percent(a.overlap)}</b> "
+        f"({words.percent(a.by_chance)} {term('by_chance')})"
+        for one, other, a in pairs
+        if a.overlap is not None
+    ]
+    passed = f"; {words.count(found.n_without_edit, 'scene')} had no named concept to switch"
+    layer = found.states["graph"].first
     return (
-        f"<div class='cf-scroll'><table class='cf-table'><thead><tr>{head}</tr></thead><tbody>"
-        f"{''.join(bodies)}</tbody></table></div>"
+        f"<p class='cg-sentence'>{words.count(len(found.rows), 'scene')}"
+        f"{passed if found.n_without_edit else ''}. Of the changes that either has in layer "
+        f"{layer}, {', '.join(parts) or 'there are none'}.</p>"
     )
-
-
-def _line(a: Agreement) -> str:
-    bar = f"<span class='cf-bar' style='width:{60 * (a.overlap or 0):.0f}px'></span>"
-    shares = [a.by_chance, a.confirmed, a.foreseen]
-    correlation = (
-        "–" if a.rank_correlation is None else f"{a.rank_correlation:.2f}".replace("-", "−")
-    )
-    cells = [
-        f"{a.n_first:,} and {a.n_second:,}", f"{a.n_shared:,}",
-        f"{words.percent(a.overlap) if a.overlap is not None else '–'} {bar}",
-        *("–" if share is None else words.percent(share) for share in shares),
-        correlation,
-    ]  # fmt: skip
-    return f"<tr><th scope='row'>{a.layer}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def to_csv(found: ManyScenes) -> str:

@@ -18,7 +18,7 @@ from cgraph.ui.edit_link import EditView
 from cgraph.ui.models import shelf
 from cgraph.ui.resources import StudyEntry
 from cgraph.ui.terms import term
-from cgraph.ui.views.change_tables import MEASURED
+from cgraph.ui.views.agreement_table import MEASURED
 
 N_CLASSES = 8
 """Most classes that are shown: the first ones before and after."""
@@ -123,7 +123,16 @@ def _sentence(kind: str, columns: list[tuple[str, np.ndarray]], names: tuple[str
             f"The edit changes the first {what} from <b>{escape(first)}</b> to "
             f"<b>{escape(after)}</b>."
         )
+    moves = columns[1][1] - columns[0][1]
+    most = int(np.abs(moves).argmax())
+    if abs(moves[most]) >= 0.005:
+        values = (_number(kind, float(scores[most])) for _, scores in columns[:2])
+        text += f" <b>{escape(names[most])}</b> moves most, from {' to '.join(values)}."
     return f"<p class='cg-sentence'>{MEASURED} {term('measured', 'Measured')}. {text}</p>"
+
+
+def _number(kind: str, value: float) -> str:
+    return words.percent(value) if kind == CLASSES else f"{value:.2f}".replace("-", "−")
 
 
 def _table(kind: str, columns: list[tuple[str, np.ndarray]], names: tuple[str, ...]) -> str:
@@ -140,7 +149,7 @@ def _table(kind: str, columns: list[tuple[str, np.ndarray]], names: tuple[str, .
         for place, (_, scores) in enumerate(columns):
             value = float(scores[n])
             width = max(0.0, 90 * value / largest) if largest > 0 else 0.0
-            text = words.percent(value) if kind == CLASSES else f"{value:.2f}".replace("-", "−")
+            text = _number(kind, value)
             style = "cf-bar cf-before" if place == 0 else "cf-bar"
             cells += (
                 f"<td class='cf-number'>{text}</td><td><span class='{style}' "

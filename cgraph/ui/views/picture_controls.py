@@ -22,7 +22,8 @@ _ATTRIBUTE = "cf.attribute"
 _VALUE = "cf.value"
 _SHOWN_PX = 96
 
-GROUND = "the background"
+GROUND, GROUND_NAME = -1, "the background"
+"""What stands for the background in the box; one that holds None shows nothing as chosen."""
 
 
 def picture_controls(asking: Question, view: EditView, layer: int) -> None:
@@ -69,13 +70,13 @@ def picture_controls(asking: Question, view: EditView, layer: int) -> None:
 
 
 def _boxes(study: Study, view: EditView, scene: Scene, change: SceneChange | None) -> None:
-    things = [*range(len(scene.objects)), None]
+    things = [*range(len(scene.objects)), GROUND]
     thing = change.thing if change else 0
-    st.session_state[_THING] = thing
+    st.session_state[_THING] = GROUND if thing is None else thing
     st.selectbox(
         "What is changed",
         things,
-        format_func=lambda n: GROUND if n is None else f"the {_called(scene, n)}",
+        format_func=lambda n: GROUND_NAME if n == GROUND else f"the {_called(scene, n)}",
         key=_THING,
         on_change=_changed,
         args=(study, view, scene),
@@ -131,7 +132,8 @@ def _values(scene: Scene, thing: int | None, attribute: str) -> list[str]:
 
 def _changed(study: Study, view: EditView, scene: Scene) -> None:
     """Take up another object or attribute, with the first value that it does not have."""
-    thing = st.session_state[_THING]
+    chosen = st.session_state[_THING]
+    thing = None if chosen == GROUND else chosen
     attribute = "background" if thing is None else st.session_state.get(_ATTRIBUTE, "colour")
     own = _own_value(scene, thing, attribute)
     others = [value for value in _values(scene, thing, attribute) if value != own]
