@@ -14,10 +14,23 @@ from PIL.Image import Image
 
 from cgraph.errors import ImageError, StudyError
 from cgraph.image_set import ImageSet
-from cgraph.images import open_images
 from cgraph.manifest import BUILD_RECORD
 from cgraph.store import read_json
 from cgraph.study import Study
+
+
+def refuse_planted(study: Study) -> None:
+    """Refuse a study whose images never were pictures.
+
+    Raises
+    ------
+    ImageError
+    """
+    if study.manifest.images.get("kind") == "planted images":
+        raise ImageError(
+            f"The codes of study {study.name!r} were planted, not read from pictures: there is "
+            "nothing to run through the network. Upload a picture to measure one."
+        )
 
 
 @lru_cache(maxsize=8)
@@ -29,11 +42,9 @@ def image_set(study: Study) -> ImageSet:
     ImageError
         If it has moved or changed, or the study's images never were pictures.
     """
-    if study.manifest.images.get("kind") == "planted images":
-        raise ImageError(
-            f"The codes of study {study.name!r} were planted, not read from pictures: there is "
-            "nothing to run through the network. Upload a picture to measure one."
-        )
+    refuse_planted(study)
+    from cgraph.images import open_images  # brings what reads Parquet, which takes long to load
+
     places = [study.path / "scenes.json"]
     with suppress(StudyError, KeyError, TypeError):  # the record is no part of the study
         places.append(study.path / read_json(study.path / BUILD_RECORD)["sources"]["images"])

@@ -173,9 +173,9 @@ class Question:
         from cgraph import tracing
 
         if self.traced is not None and self.traced.row is not None:
-            from cgraph.picture_source import image_set
+            from cgraph.picture_source import refuse_planted
 
-            image_set(self.study)  # refuses what has no picture to run
+            refuse_planted(self.study)
         tracing.model_folder(self.study)
         if problem := st.session_state.get(MODEL_PROBLEM, {}).get(self.opened.entry):
             raise ModelError(problem)

@@ -1,4 +1,4 @@
-"""The drawing of an edit as data: who is drawn, with which mark, and along which edges it spread."""
+"""The drawing of an edit as data: who is drawn, with which mark, and where the edit spread."""
 
 from __future__ import annotations
 

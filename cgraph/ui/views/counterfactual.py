@@ -6,6 +6,7 @@ import dataclasses
 from html import escape
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cgraph.concept import ConceptId
 from cgraph.errors import CgraphError
@@ -30,7 +31,6 @@ from cgraph.ui.views.take_away import link
 from cgraph.ui.views.trace import image_on_show
 
 _VIEW = "cf.view"
-_WAITED = "cf.waited"
 
 DRIFTED = 1.7
 """Times the usual number of active concepts from which it is said that the graph drifts."""
@@ -247,17 +247,14 @@ def _has_no_model(opened: OpenStudy) -> bool:
 def _wait_for_model(opened: OpenStudy) -> None:
     """Draw the page again when the model is there; say nothing meanwhile.
 
-    The first run belongs to the page and returns at once, so that the page shows without a model.
+    A run of the whole page returns at once, so that the page shows without a model.
     """
-    if st.session_state.get(_WAITED) != opened.entry:
-        st.session_state[_WAITED] = opened.entry
-        return
-    if shelf.is_preparing:
+    context = get_script_run_ctx()
+    if context is None or not context.fragment_ids_this_run or shelf.is_preparing:
         return
     if shelf.find(opened.entry) is None:
         try:
             shelf.get(opened.entry, opened.study)
         except CgraphError as error:
             st.session_state.setdefault(MODEL_PROBLEM, {})[opened.entry] = str(error)
-    st.session_state.pop(_WAITED, None)
     st.rerun()
