@@ -83,11 +83,11 @@ def draw_changes(
         found.sort(key=lambda change: not change.by_hand)
         shown.append(found[:most])
     trace = _as_trace(graph, shown)
-    strongest = sorted(trace.edges, key=lambda edge: (-_touched(edge, shown), -abs(edge.weight)))[
-        :MAX_EDGES
-    ]
-    drawn = {(edge.parent, edge.child) for edge in strongest}
     changes = {change.concept: change for layer in shown for change in layer}
+    moved = {c for c, change in changes.items() if change.kind in ("appeared", "vanished")}
+    strongest = sorted(trace.edges, key=lambda e: (e.parent not in moved, -abs(e.weight)))
+    strongest = strongest[:MAX_EDGES]
+    drawn = {(edge.parent, edge.child) for edge in strongest}
     orders = order_layers(trace, strongest)
     place = {concept: n for n, concept in enumerate(chain.from_iterable(orders))}
     picture = {
@@ -113,7 +113,7 @@ def draw_changes(
             for edge in trace.edges
         ],
         "widest": max((abs(edge.weight) for edge in trace.edges), default=1.0) or 1.0,
-        "paths": _paths(trace, changes, place),
+        "paths": _paths(trace, changes, moved, place),
     }
     text = json.dumps(picture, separators=(",", ":"), ensure_ascii=False)
     return GraphPicture(
@@ -146,22 +146,16 @@ def _as_trace(graph: ConceptGraph, shown: list[list[ConceptChange]]) -> Trace:
     return Trace(layers, tuple(edges), None, "", "")
 
 
-def _touched(edge: TraceEdge, shown: list[list[ConceptChange]]) -> bool:
-    """Return whether an edge leads from a concept that changed."""
-    return any(
-        change.concept == edge.parent and change.kind in ("appeared", "vanished")
-        for change in shown[edge.parent.layer - 1]
-    )
-
-
 def _paths(
-    trace: Trace, changes: dict[ConceptId, ConceptChange], place: dict[ConceptId, int]
+    trace: Trace,
+    changes: dict[ConceptId, ConceptChange],
+    moved: set[ConceptId],
+    place: dict[ConceptId, int],
 ) -> dict[str, list[list[float]]]:
     """Return the edges along which the edit reached each concept, or spread from it if set by hand.
 
     Only edges between concepts that appeared or vanished count.
     """
-    moved = {c for c, change in changes.items() if change.kind in ("appeared", "vanished")}
     into: dict[ConceptId, list[int]] = {}
     out_of: dict[ConceptId, list[int]] = {}
     for number, edge in enumerate(trace.edges):
