@@ -130,6 +130,7 @@ class TestDemo:
         app = run(view="states")
         assert [h["text"] for h in table(app)["heads"]] == [
             "Only before: vanished", "Unchanged", "Only after: appeared",
+            "Silent both times, moved most",
         ]  # fmt: skip
         assert "No second edit is kept" in text(run(view="two"))
         app = run(view="two", edit="-L8/11", other="-L8/13")

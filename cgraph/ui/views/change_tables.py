@@ -22,6 +22,9 @@ from cgraph.ui.views.agreement_table import MEASURED, PREDICTED, agreement_table
 MOST_IN_CELL = 10
 """Most concepts of one layer and answer that are shown; more are counted."""
 
+MOST_RESTLESS, LEAST_MOVE = 3, 0.02
+"""Most silent concepts of a layer that are shown for how far they moved, and the least move."""
+
 SHARED = "✓"
 
 _CHANGES = "cf.table.changes"
@@ -304,13 +307,16 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
                     ]
                 ),
                 share=None,
-                cells=[[change.concept for change in part] for part in shown],
-                cell_notes=[{c.concept: _note(c, answer, None) for c in part} for part in shown],
+                cells=[[c.concept for c in part] for part in (*shown, _restless(answer, layer))],
+                cell_notes=[
+                    {c.concept: _note(c, answer, None) for c in part}
+                    for part in (*shown, _restless(answer, layer))
+                ],
             )
         )  # fmt: skip
     concept_table(
         [TableHead("Only before: vanished"), TableHead("Unchanged"),
-         TableHead("Only after: appeared")],
+         TableHead("Only after: appeared"), TableHead("Silent both times, moved most")],
         rows,
         gallery.looks(asking.study),
         label="Concepts before and after the edit, a row for each layer",
@@ -319,6 +325,12 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
         selected=selected,
         roomy=True,
     )  # fmt: skip
+
+
+def _restless(answer: Answer, layer: int) -> list[ConceptChange]:
+    """Return the silent concepts of a layer whose number moved most, as far as it moved."""
+    silent = answer.changes(layer, "silent")[:MOST_RESTLESS]
+    return [change for change in silent if abs(change.after - change.before) >= LEAST_MOVE]
 
 
 def _of_source(asking: Question, source: str) -> Measured:

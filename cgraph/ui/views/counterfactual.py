@@ -133,7 +133,7 @@ def _explore(opened: OpenStudy, traced: TracedImage) -> None:
     except CgraphError as error:
         st.error(words.plain(f"The graph cannot answer. {error}"))
         return
-    st.html(f"<p class='cf-summary' role='status'>{_summary(asking, view)}</p>")
+    st.html(f"<p class='cf-summary' role='status'>{_summary(asking, view)}</p>{_drift(asking)}")
     _choose_view(opened, view)
     left, right = st.columns([0.74, 0.26], gap="medium")
     with left, st.container(key="cf-main"):
@@ -202,7 +202,6 @@ def _summary(asking: Question, view: EditView) -> str:
             f"The graph {term('predicted', 'predicts')} that in {where} nothing appears or "
             "vanishes: probabilities move, and no label with them."
         )
-    text += _drift(asking)
     measured = asking.network
     if measured.answer is None:
         return text
@@ -221,9 +220,9 @@ def _drift(asking: Question) -> str:
         return ""
     other = "" if asking.settings.rule == "top-k" else " The rule top-k keeps their number."
     return (
-        f" Read it with care: without the edit, too, this {term('rule')} makes {before.sum()} "
-        f"concepts active in layer {study.n_layers}, where {usual} are usual, because the graph "
-        f"runs on its own predictions from layer {asking.start}.{other}"
+        f"<p class='cg-quiet'>Read it with care: without the edit, too, this {term('rule')} makes "
+        f"{before.sum()} concepts active in layer {study.n_layers}, where {usual} are usual, "
+        f"because the graph runs on its own predictions from layer {asking.start}.{other}</p>"
     )
 
 
