@@ -190,7 +190,7 @@ def _layer(
         n_new, n_gone = (len(answer.changes(layer, kind)) for kind in ("appeared", "vanished"))
         n_active = n_new + n_gone + len(answer.changes(layer, "unchanged"))
         marks = [f"+{n_new}"] * bool(n_new) + [f"−{n_gone}"] * bool(n_gone)
-        near = nearly_on(answer, layer, MAX_NEAR)
+        near = nearly_on(answer, layer, MAX_NEAR) if layer > start else []
         what = f"{n_new} appear, {n_gone} vanish"
     else:
         what = "as the image has it"

@@ -38,6 +38,8 @@ class TableRow:
         A few words beneath some of them.
     cell_notes : sequence of mapping of ConceptId to str, optional
         The same for each cell, where a concept stands in several.
+    cell_labels : sequence of mapping of ConceptId to str, optional
+        What a screen reader says in place of these words, where they hold signs.
     """
 
     lead: str
@@ -46,6 +48,7 @@ class TableRow:
     cells: Sequence[Sequence[ConceptId]]
     notes: Mapping[ConceptId, str] = field(default_factory=dict)
     cell_notes: Sequence[Mapping[ConceptId, str]] = ()
+    cell_labels: Sequence[Mapping[ConceptId, str]] = ()
 
 
 _component = st.components.v2.component(
@@ -95,15 +98,7 @@ def concept_table(
     concepts = tuple(
         (str(concept), looks.name_of(concept), looks.image_of(concept)) for concept in sorted(shown)
     )
-    cells = [
-        [
-            tuple((str(concept), notes.get(concept, "")) for concept in cell)
-            for cell, notes in zip(
-                row.cells, row.cell_notes or [row.notes] * len(row.cells), strict=True
-            )
-        ]
-        for row in rows
-    ]
+    cells = [_cells(row) for row in rows]
     lines = [(row.lead, row.note, row.share) for row in rows]
     _component(
         key=key,
@@ -122,3 +117,17 @@ def concept_table(
         },
         on_picked_change=on_pick,
     )
+
+
+def _cells(row: TableRow) -> list[tuple[tuple[str, ...], ...]]:
+    """Return concept, words and, if they differ, spoken words of everything in a row."""
+    notes = row.cell_notes or [row.notes] * len(row.cells)
+    if not row.cell_labels:
+        return [
+            tuple((str(concept), written.get(concept, "")) for concept in cell)
+            for cell, written in zip(row.cells, notes, strict=True)
+        ]
+    return [
+        tuple((str(c), written.get(c, ""), spoken.get(c, "")) for c in cell)
+        for cell, written, spoken in zip(row.cells, notes, row.cell_labels, strict=True)
+    ]

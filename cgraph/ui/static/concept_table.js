@@ -60,17 +60,19 @@ function drawRow(line, row, concepts, table) {
   for (const shown of row.cells) {
     const cell = add(line, "td", shown.length ? "filled" : "empty");
     const group = add(cell, "div", "group");
-    for (const [id, note] of shown) group.appendChild(concept(id, note, concepts.get(id), table));
+    for (const [id, note, spoken] of shown) {
+      group.appendChild(concept(id, note, spoken ?? note, concepts.get(id), table));
+    }
   }
 }
 
-function concept(id, note, { name, image }, table) {
+function concept(id, note, spoken, { name, image }, table) {
   const button = document.createElement("button");
   button.type = "button";
   button.tabIndex = -1;
   button.dataset.id = id;
   button.title = name ? `${name} (${id})` : id;
-  button.setAttribute("aria-label", note ? `${button.title}: ${note}` : button.title);
+  button.setAttribute("aria-label", spoken ? `${button.title}: ${spoken}` : button.title);
   button.onclick = () => table.report(id);
   if (image) {
     const picture = add(button, "img");

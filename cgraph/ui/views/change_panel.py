@@ -16,6 +16,7 @@ from cgraph.ui.components.image_grid import GridImage, image_grid
 from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 from cgraph.ui.views.agreement_table import MEASURED, PREDICTED
+from cgraph.ui.views.change_tables import BECAME
 from cgraph.ui.views.edit_controls import is_on
 
 N_EXEMPLARS = 6
@@ -23,13 +24,6 @@ N_CAUSES = 10
 
 _CAUSES = "cf.causes"
 _EXEMPLARS = "cf.exemplars"
-
-_BECAME = {
-    "appeared": "appears",
-    "vanished": "vanishes",
-    "unchanged": "stays active",
-    "silent": "stays silent",
-}
 
 
 def change_panel(
@@ -131,7 +125,7 @@ def _line(label: str, found: Measured, concept: ConceptId) -> str:
     if not answer.states.has_layer(concept.layer):
         return f"<tr>{head}<td colspan='3'>before the start: as it is</td></tr>"
     change = answer.change(concept)
-    became = "set by hand" if change.by_hand and answer.source == "graph" else _BECAME[change.kind]
+    became = "set by hand" if change.by_hand and answer.source == "graph" else BECAME[change.kind]
     if change.from_fixed_number:
         became += " (only by k)"
     return (
@@ -197,5 +191,5 @@ def _became(asking: Question, parent: ConceptId) -> str:
     if change.by_hand:
         return f"set {'on' if change.after >= 0.5 else 'off'} by hand"
     if change.kind in ("appeared", "vanished"):
-        return _BECAME[change.kind]
+        return BECAME[change.kind]
     return f"{words.percent(change.before)} before, {words.percent(change.after)} after"

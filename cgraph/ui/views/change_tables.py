@@ -1,4 +1,4 @@
-"""What an edit changes, layer by layer: three answers in columns, before and after, two edits."""
+"""What an edit changes, layer by layer: three answers in columns, and before and after."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import streamlit as st
 from cgraph.concept import ConceptId
 from cgraph.counterfactual import Answer, ConceptChange, Kind
 from cgraph.edit_tables import changes_csv
-from cgraph.errors import CgraphError
 from cgraph.ui import gallery, state, words
 from cgraph.ui.answers import LOADING, Measured, Question
 from cgraph.ui.changed_drawing import APPEARS, BY_HAND, COUPLED, VANISHES
@@ -27,9 +26,16 @@ MOST_RESTLESS, LEAST_MOVE = 3, 0.02
 
 SHARED = "✓"
 
+BECAME = {
+    "appeared": "appears",
+    "vanished": "vanishes",
+    "unchanged": "stays active",
+    "silent": "stays silent",
+}
+"""What became of a concept, in words."""
+
 _CHANGES = "cf.table.changes"
 _STATES = "cf.table.states"
-_TWO = "cf.table.two"
 _SOURCE = "cf.source"
 
 
@@ -42,19 +48,19 @@ def changes_view(asking: Question, view: EditView, selected: ConceptId | None) -
     if asking.redraw is not None:
         head = TableHead(f"{MEASURED} Picture drawn again: measured")
         columns.append((head, asking.redrawn))
-    _problems(columns)
+    problems(columns)
     st.html(f"<p class='cg-quiet'>{_legend(asking)}</p>")
     answers = [found.answer for _, found in columns]
     first = min(asking.edit.layers, default=asking.start)
     layers = range(first, asking.study.n_layers + 1)
-    rows = [_row(asking, layer, answers) for layer in layers]
+    rows = [row_of(asking, layer, answers) for layer in layers]
     concept_table(
         [head for head, _ in columns],
         rows,
         gallery.looks(asking.study),
         label="Concepts that change, a row for each layer and a column for each answer",
         key=_CHANGES,
-        on_pick=lambda: _pick(asking, _CHANGES),
+        on_pick=lambda: pick(asking, _CHANGES),
         selected=selected,
         roomy=True,
     )
@@ -87,7 +93,8 @@ def _figures(asking: Question) -> None:
             st.html(agreement_table(parts))
 
 
-def _pick(asking: Question, key: str) -> None:
+def pick(asking: Question, key: str) -> None:
+    """Select the concept that was chosen in a table; a callback."""
     text = st.session_state[key]["picked"]
     if text:
         state.change(asking.study, concept=ConceptId.parse(text))
@@ -106,7 +113,7 @@ def _csv(asking: Question) -> str:
     return changes_csv([image], [asking.edit], answers, name_of)
 
 
-def _problems(columns: Sequence[tuple[TableHead, Measured]]) -> None:
+def problems(columns: Sequence[tuple[TableHead, Measured]]) -> None:
     """Say why a column is empty; the same reason once."""
     said = set()
     for head, found in columns:
@@ -154,7 +161,7 @@ def _target(asking: Question) -> None:
         f"{escape(answer.target)} of the layer."
     )
     if answer.not_taken:
-        names = ", ".join(_called(asking, concept) for concept in answer.not_taken)
+        names = ", ".join(called(asking, concept) for concept in answer.not_taken)
         text += (
             f" <b>The token, encoded again, does not follow the edit for {escape(names)}</b>: what "
             "is active depends on the whole token."
@@ -162,36 +169,36 @@ def _target(asking: Question) -> None:
     st.html(f"<p class='cg-quiet'>{text}</p>")
 
 
-def _called(asking: Question, concept: ConceptId) -> str:
+def called(asking: Question, concept: ConceptId) -> str:
+    """Return a concept as sentences name it."""
     name = gallery.concept_name(asking.study, concept)
     return f"{name} ({concept})" if name else str(concept)
 
 
-def _row(asking: Question, layer: int, answers: Sequence[Answer | None]) -> TableRow:
-    cells: list[list[ConceptId]] = []
-    notes: list[dict[ConceptId, str]] = []
-    hidden = 0
+def row_of(asking: Question, layer: int, answers: Sequence[Answer | None]) -> TableRow:
+    """Return what several answers change in a layer; what the first has too is marked."""
     graph = answers[0]
-    for answer in answers:
-        changes = _changed(answer, layer)
-        hidden += len(changes[MOST_IN_CELL:])
-        cells.append([change.concept for change in changes[:MOST_IN_CELL]])
-        notes.append(
-            {
-                change.concept: _note(change, answer, graph if answer is not graph else None)
-                for change in changes[:MOST_IN_CELL]
-            }
-        )
+    parts = [changed(answer, layer) for answer in answers]
+    shown = [part[:MOST_IN_CELL] for part in parts]
+    hidden = sum(map(len, parts)) - sum(map(len, shown))
+    others = [graph if answer is not graph else None for answer in answers]
     return TableRow(
         lead=f"Layer {layer}",
         note=_agreement_note(asking, layer, answers, hidden),
         share=_overlap(asking, layer, answers),
-        cells=cells,
-        cell_notes=notes,
+        cells=[[change.concept for change in part] for part in shown],
+        cell_notes=[
+            {c.concept: _note(c, answer, other) for c in part}
+            for part, answer, other in zip(shown, answers, others, strict=True)
+        ],
+        cell_labels=[
+            {c.concept: _spoken(c, answer, other) for c in part}
+            for part, answer, other in zip(shown, answers, others, strict=True)
+        ],
     )
 
 
-def _changed(answer: Answer | None, layer: int) -> list[ConceptChange]:
+def changed(answer: Answer | None, layer: int) -> list[ConceptChange]:
     """Return what appeared or vanished in a layer; what was set by hand first."""
     if answer is None or not answer.states.has_layer(layer):
         return []
@@ -221,12 +228,37 @@ def _note(change: ConceptChange, answer: Answer | None, graph: Answer | None) ->
         numbers = "" if change.by_hand else f" {_percent(change.before)}→{_percent(change.after)} %"
     else:
         numbers = f" {_plain(change.before)}→{_plain(change.after)}"
-    shared = ""
-    if graph is not None and graph.states.has_layer(change.concept.layer):
-        same = graph.change(change.concept).kind == change.kind
-        shared = f" {SHARED}" if same and change.kind in ("appeared", "vanished") else ""
+    shared = f" {SHARED}" if _is_shared(change, graph) else ""
     kind = PREDICTED if is_graph else MEASURED
     return f"{hand or kind}{mark}{numbers}{shared}"
+
+
+def _is_shared(change: ConceptChange, graph: Answer | None) -> bool:
+    """Return whether the graph has a change too."""
+    if graph is None or not graph.states.has_layer(change.concept.layer):
+        return False
+    is_change = change.kind in ("appeared", "vanished")
+    return is_change and graph.change(change.concept).kind == change.kind
+
+
+def _spoken(change: ConceptChange, answer: Answer | None, graph: Answer | None) -> str:
+    """Say what `_note` writes in signs."""
+    if answer is None:
+        return ""
+    is_graph = answer.source == "graph"
+    parts = [
+        f"{'predicted' if is_graph else 'measured'}: {BECAME[change.kind]}",
+        f"{words.percent(change.before)} before, {words.percent(change.after)} after"
+        if is_graph
+        else f"{_plain(change.before)} before, {_plain(change.after)} after",
+    ]
+    if change.by_hand:
+        parts.insert(0, "set by hand")
+    if change.from_fixed_number:
+        parts.append("only because a fixed number is kept active")
+    if _is_shared(change, graph):
+        parts.append("shared with the graph")
+    return ", ".join(parts)
 
 
 def _plain(value: float) -> str:
@@ -275,7 +307,7 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
     )
     found = _of_source(asking, source or "graph")
     if found.answer is None:
-        _problems([(TableHead(sources[source or "graph"]), found)])
+        problems([(TableHead(sources[source or "graph"]), found)])
         return
     answer = found.answer
     if source in (None, "graph"):
@@ -296,6 +328,7 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
         parts = [answer.changes(layer, kind) for kind in kinds]
         shown = [part[:MOST_IN_CELL] for part in parts]
         hidden = sum(map(len, parts)) - sum(map(len, shown))
+        shown.append(_restless(answer, layer))
         rows.append(
             TableRow(
                 lead=f"Layer {layer}",
@@ -307,10 +340,10 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
                     ]
                 ),
                 share=None,
-                cells=[[c.concept for c in part] for part in (*shown, _restless(answer, layer))],
-                cell_notes=[
-                    {c.concept: _note(c, answer, None) for c in part}
-                    for part in (*shown, _restless(answer, layer))
+                cells=[[c.concept for c in part] for part in shown],
+                cell_notes=[{c.concept: _note(c, answer, None) for c in part} for part in shown],
+                cell_labels=[
+                    {c.concept: _spoken(c, answer, None) for c in part} for part in shown
                 ],
             )
         )  # fmt: skip
@@ -321,85 +354,19 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
         gallery.looks(asking.study),
         label="Concepts before and after the edit, a row for each layer",
         key=_STATES,
-        on_pick=lambda: _pick(asking, _STATES),
+        on_pick=lambda: pick(asking, _STATES),
         selected=selected,
         roomy=True,
     )  # fmt: skip
 
 
-def _restless(answer: Answer, layer: int) -> list[ConceptChange]:
+def _restless(answer: Answer, layer: int) -> tuple[ConceptChange, ...]:
     """Return the silent concepts of a layer whose number moved most, as far as it moved."""
     silent = answer.changes(layer, "silent")[:MOST_RESTLESS]
-    return [change for change in silent if abs(change.after - change.before) >= LEAST_MOVE]
+    return tuple(c for c in silent if abs(c.after - c.before) >= LEAST_MOVE)
 
 
 def _of_source(asking: Question, source: str) -> Measured:
     if source == "network":
         return asking.network
     return asking.redrawn if source == "redrawn" else Measured(asking.graph)
-
-
-# ---- two edits
-
-
-def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None) -> None:
-    """Show the edit beside the one that was kept."""
-    if view.other is None:
-        st.html(
-            "<p class='cg-quiet'>No second edit is kept. Open “Save, load, compare” above and keep "
-            "this edit; then change it, and both stand here side by side.</p>"
-        )
-        return
-    try:
-        this, kept = asking.beside(view.other)
-        this.graph, kept.graph  # noqa: B018
-    except CgraphError as error:
-        st.error(words.plain(str(error)))
-        return
-    columns: list[tuple[TableHead, Measured]] = [
-        (TableHead(f"{PREDICTED} This edit: {_edit_text(this)}"), Measured(this.graph)),
-        (TableHead(f"{PREDICTED} Kept edit: {_edit_text(kept)}"), Measured(kept.graph)),
-    ]
-    if this.network.answer is not None and kept.network.answer is not None:
-        columns.append((TableHead(f"{MEASURED} This edit in the network"), this.network))
-        columns.append((TableHead(f"{MEASURED} Kept edit in the network"), kept.network))
-    answers = [found.answer for _, found in columns]
-    first = min([*asking.edit.layers, *view.other.layers], default=1)
-    rows = []
-    n_shared = n_either = 0
-    for layer in range(first, asking.study.n_layers + 1):
-        one, two = ({(c.concept, c.kind) for c in _changed(a, layer)} for a in answers[:2])
-        n_shared += len(one & two)
-        n_either += len(one | two)
-        row = _row(asking, layer, answers)
-        rows.append(
-            TableRow(
-                lead=row.lead,
-                note=f"{len(one & two)} of {len(one | two)} predicted changes shared"
-                if one | two else "no change",
-                share=len(one & two) / len(one | two) if one | two else None,
-                cells=row.cells,
-                cell_notes=row.cell_notes,
-            )
-        )  # fmt: skip
-    st.html(
-        f"<p class='cg-sentence'>The two edits share <b>{n_shared}</b> of {n_either} predicted "
-        f"changes, both from the labels of layer {this.start}; {SHARED} marks what the first "
-        "column has too.</p>"
-    )
-    concept_table(
-        [head for head, _ in columns],
-        rows,
-        gallery.looks(asking.study),
-        label="Changes of two edits, a row for each layer",
-        key=_TWO,
-        on_pick=lambda: _pick(asking, _TWO),
-        selected=selected,
-        roomy=True,
-    )
-
-
-def _edit_text(asking: Question) -> str:
-    edit = asking.edit
-    parts = [f"{_called(asking, c)} {'on' if edit.label(c) else 'off'}" for c in edit]
-    return ", ".join(parts) or "nothing set"

@@ -22,13 +22,15 @@ from cgraph.ui.terms import term
 from cgraph.ui.traced import TracedImage
 from cgraph.ui.views.change_graph import graph_view
 from cgraph.ui.views.change_panel import change_panel
-from cgraph.ui.views.change_tables import changes_view, states_view, two_edits_view
+from cgraph.ui.views.change_tables import changes_view, states_view
 from cgraph.ui.views.edit_controls import edit_controls, flip
 from cgraph.ui.views.image_choice import image_choice
 from cgraph.ui.views.many_scenes import many_scenes_view
 from cgraph.ui.views.output_change import output_view
 from cgraph.ui.views.take_away import link
 from cgraph.ui.views.trace import image_on_show
+from cgraph.ui.views.two_edits import two_edits_view
+from cgraph.ui.views.unlike import unlike_notice
 
 _VIEW = "cf.view"
 
@@ -61,6 +63,8 @@ def show(opened: OpenStudy) -> None:
     except CgraphError as error:
         st.error(words.plain(f"The image cannot be traced. {error}"))
         return
+    if not view.slate:
+        unlike_notice(opened, traced)
     with st.container(key="cg-top", horizontal=True, gap="medium"):
         if view.slate:
             st.html("<div class='cf-slate' role='img' aria-label='An empty slate'>∅</div>",

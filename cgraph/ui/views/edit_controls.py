@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from html import escape
 from itertools import islice
 from typing import Any
 
@@ -12,15 +11,16 @@ import streamlit as st
 
 from cgraph.concept import ConceptId
 from cgraph.counterfactual import Kind
-from cgraph.edits import MOST_DRAWS, RULES, Edit, RolloutSettings, SavedEdit
+from cgraph.edits import MOST_DRAWS, RULES, Edit, RolloutSettings
 from cgraph.errors import CgraphError
 from cgraph.rollout import usual_number
 from cgraph.study import Study
-from cgraph.ui import edit_link, gallery, state, words
+from cgraph.ui import edit_link, state, words
 from cgraph.ui.answers import Question
 from cgraph.ui.changed_drawing import nearly_on
 from cgraph.ui.edit_link import EditView
 from cgraph.ui.terms import term
+from cgraph.ui.views.edit_files import PROBLEM, called, edit_files
 from cgraph.ui.views.picture_controls import picture_controls
 
 N_NEAR = 6
@@ -41,8 +41,6 @@ _SET = "cf.set"
 _LAYER = "cf.layer"
 _PILLS = "cf.pills"
 _FIND = "cf.find"
-_LOAD = "cf.load"
-_PROBLEM = "cf.problem"
 
 
 def edit_controls(asking: Question, view: EditView, layer: int) -> None:
@@ -56,7 +54,7 @@ def edit_controls(asking: Question, view: EditView, layer: int) -> None:
     layer : int
         The layer whose concepts are offered.
     """
-    if problem := st.session_state.pop(_PROBLEM, None):
+    if problem := st.session_state.pop(PROBLEM, None):
         st.error(words.plain(problem))
     with st.container(key="cf-controls", border=True):
         with st.container(
@@ -71,12 +69,6 @@ def edit_controls(asking: Question, view: EditView, layer: int) -> None:
             _layer_box(asking.study, layer)
             _pills_of_layer(asking, view, layer)
         picture_controls(asking, view, layer)
-
-
-def called(study: Study, concept: ConceptId) -> str:
-    """Return a concept as pills and sentences name it."""
-    name = gallery.concept_name(study, concept)
-    return f"{name} {concept}" if name else str(concept)
 
 
 # ---- what is set
@@ -131,7 +123,7 @@ def flip(asking: Question, view: EditView, concept: ConceptId) -> None:
     try:
         changed = edit.with_label(concept, wanted)
     except CgraphError as error:
-        st.session_state[_PROBLEM] = str(error)
+        st.session_state[PROBLEM] = str(error)
         return
     _set_edit(asking.study, view, changed)
 
@@ -258,7 +250,7 @@ def _tools(asking: Question, view: EditView) -> None:
     with st.popover("Rule" if usual else f"Rule: {view.settings.rule}", key="cf.rule-box"):
         _rule(asking, view)
     with st.popover("Save, load, compare", key="cf.files"):
-        _files(asking, view)
+        edit_files(asking, view)
 
 
 def _reset(study: Study, view: EditView) -> None:
@@ -336,78 +328,6 @@ def _changed(study: Study, view: EditView, name: str, key: str) -> None:
         settings = dataclasses.replace(view.settings, **{name: value})
         settings.start_of(view.edit or Edit(), study.n_layers)
     except CgraphError as error:
-        st.session_state[_PROBLEM] = str(error)
+        st.session_state[PROBLEM] = str(error)
         return
     edit_link.write(study, dataclasses.replace(view, settings=settings))
-
-
-def _files(asking: Question, view: EditView) -> None:
-    study = asking.study
-    st.download_button(
-        "Save this edit as JSON",
-        lambda: view.saved(study.name).to_json().encode(),
-        file_name=f"edit-{study.name}.json",
-        mime="application/json",
-        on_click="ignore",
-        width="stretch",
-        key="cf.save",
-        disabled=not len(asking.edit),
-    )
-    st.caption("Run it over a whole image set:")
-    st.code(
-        f"cgraph edit edit-{study.name}.json --images FOLDER --study STUDY --out changes.csv",
-        language="bash",
-        wrap_lines=True,
-    )
-    st.file_uploader("Load an edit", type=None, key=_LOAD, on_change=_load, args=(study, view))
-    kept = view.other is not None
-    st.button(
-        "Keep this edit to compare with" if not kept else "Keep this edit instead",
-        on_click=_keep,
-        args=(study, view),
-        disabled=not len(asking.edit),
-        width="stretch",
-        key="cf.keep",
-        help="Then change the edit: the view “Two edits” shows both side by side.",
-    )
-    if kept:
-        assert view.other is not None
-        other = ", ".join(
-            f"{called(study, c)} {'on' if view.other.label(c) else 'off'}" for c in view.other
-        )
-        st.html(f"<p class='cg-quiet'>Kept: {escape(other or 'nothing set')}</p>")
-
-
-def _keep(study: Study, view: EditView) -> None:
-    edit_link.write(study, dataclasses.replace(view, other=view.edit), remember=False)
-
-
-def _load(study: Study, view: EditView) -> None:
-    file = st.session_state[_LOAD]
-    if file is None:
-        return
-    try:
-        saved = SavedEdit.from_json(file.getvalue())
-        _check_loaded(saved, study)
-    except CgraphError as error:
-        st.session_state[_PROBLEM] = f"{file.name} was not loaded. {error}"
-        return
-    edit_link.write(
-        study,
-        dataclasses.replace(view, edit=saved.edit, settings=saved.settings, redraw=saved.redraw),
-    )
-
-
-def _check_loaded(saved: SavedEdit, study: Study) -> None:
-    from cgraph.errors import ConfigError
-    from cgraph.redrawing import SceneChange
-
-    if saved.study is not None and saved.study != study.name:
-        raise ConfigError(
-            f"It is about study {saved.study!r}, whose concepts mean nothing in {study.name!r}."
-        )
-    for concept in saved.edit:
-        study.graph.concept_row(concept)
-    saved.settings.start_of(saved.edit, study.n_layers)
-    if saved.redraw is not None:
-        SceneChange.parse(saved.redraw)

@@ -16,6 +16,7 @@ from cgraph.ui import edit_link, words
 from cgraph.ui.answers import Question
 from cgraph.ui.edit_link import EditView
 from cgraph.ui.thumbnails import picture_uri
+from cgraph.ui.views.edit_files import PROBLEM
 
 _THING = "cf.thing"
 _ATTRIBUTE = "cf.attribute"
@@ -159,7 +160,7 @@ def _match(asking: Question, view: EditView, layer: int, change: SceneChange) ->
     active = [concept.index for concept in asking.given[layer - 1]]
     edit = edit_of_change(asking.study, layer, scene, change.apply(scene), active)
     if not len(edit):
-        st.session_state["cf.problem"] = (
+        st.session_state[PROBLEM] = (
             f"No concept of layer {layer} is named after what changes in the picture. Choose "
             "another layer."
         )
