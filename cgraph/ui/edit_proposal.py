@@ -7,7 +7,7 @@ import dataclasses
 from cgraph.edits import Edit
 from cgraph.errors import CgraphError
 from cgraph.redrawing import SceneChange, edit_of_change, is_drawn, scene_of
-from cgraph.scenes import Scene
+from cgraph.scenes import COLOURS, Scene
 from cgraph.study import Study
 from cgraph.ui.edit_link import EditView
 from cgraph.ui.traced import TracedImage
@@ -61,6 +61,7 @@ def proposed(study: Study, traced: TracedImage | None, view: EditView) -> EditVi
 
 
 def first_change(scene: Scene) -> SceneChange:
-    """Return the change to begin with: the first object green, or purple if it is green."""
-    colour = "purple" if scene.objects[0].colour == "green" else "green"
+    """Return the change to begin with: the first object in a colour that the scene lacks."""
+    there = {thing.colour for thing in scene.objects}
+    colour = next(colour for colour in ("green", "purple", *COLOURS) if colour not in there)
     return SceneChange("colour", colour, 0)

@@ -93,7 +93,7 @@ class TestDemo:
         app = run()
         row = demo.examples[0]
         scene = scene_of(demo, row)
-        change = SceneChange("colour", "green", 0)
+        change = SceneChange("colour", "purple", 0)  # green is there already
         edit = edit_of_change(demo, 8, scene, change.apply(scene), demo.codes(8).row(row)[0])
         answer = expected(demo, row, edit)
         assert answer.n_changed
