@@ -97,8 +97,8 @@ class Answer:
         """Layers with a before and after."""
         return range(self.states.first, self.states.first + len(self.states.layers))
 
-    def changes(self, layer: int, kind: Kind) -> tuple[ConceptChange, ...]:
-        """Return the concepts of a layer of one kind, the largest move first."""
+    def changes(self, layer: int, kind: Kind, most: int | None = None) -> tuple[ConceptChange, ...]:
+        """Return the concepts of a layer of one kind, the largest move first, at most so many."""
         state = self.states.of_layer(layer)
         before, after = state.before[0], state.after[0]
         chosen = {
@@ -111,7 +111,7 @@ class Answer:
         moved = np.abs(state.value_after[0] - state.value_before[0])[indices]
         return tuple(
             self.change(ConceptId(layer, int(index)))
-            for index in indices[np.argsort(-moved, kind="stable")]
+            for index in indices[np.argsort(-moved, kind="stable")[:most]]
         )
 
     def change(self, concept: ConceptId) -> ConceptChange:

@@ -74,7 +74,7 @@ def draw_changes(
             [
                 *(c for kind in ("appeared", "vanished") for c in answer.changes(layer, kind)),
                 *sorted(answer.changes(layer, "unchanged"), key=lambda c: -c.after),
-                *(c for c in answer.changes(layer, "silent") if c.by_hand),
+                *_silent_by_hand(answer, layer),
             ]
             if layer >= start
             else [ConceptChange(concept, "unchanged", 1.0, 1.0) for concept in given[layer - 1]]
@@ -213,8 +213,18 @@ def _layer(
 
 def nearly_on(answer: Answer, layer: int, n: int) -> list[ConceptChange]:
     """Return the silent concepts of a layer that are most probable after the edit."""
-    silent = [change for change in answer.changes(layer, "silent") if not change.by_hand]
-    return sorted(silent, key=lambda change: (-change.after, change.concept))[:n]
+    state = answer.states.of_layer(layer)
+    left = ~state.before[0] & ~state.after[0]
+    left[[concept.index for concept in answer.edit.of_layer(layer)]] = False
+    # Among thousands of concepts: objects are made of those alone that are wanted.
+    indices = np.flatnonzero(left)
+    best = indices[np.argsort(-state.value_after[0, indices], kind="stable")[:n]]
+    return [answer.change(ConceptId(layer, int(index))) for index in best]
+
+
+def _silent_by_hand(answer: Answer, layer: int) -> list[ConceptChange]:
+    changes = [answer.change(concept) for concept in answer.edit.of_layer(layer)]
+    return [change for change in changes if change.kind == "silent"]
 
 
 def _node(change: ConceptChange, is_given: bool, looks: Looks) -> dict[str, Any]:

@@ -362,7 +362,7 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
 
 def _restless(answer: Answer, layer: int) -> tuple[ConceptChange, ...]:
     """Return the silent concepts of a layer whose number moved most, as far as it moved."""
-    silent = answer.changes(layer, "silent")[:MOST_RESTLESS]
+    silent = answer.changes(layer, "silent", MOST_RESTLESS)
     return tuple(c for c in silent if abs(c.after - c.before) >= LEAST_MOVE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
@@ -169,6 +170,7 @@ def _match(asking: Question, view: EditView, layer: int, change: SceneChange) ->
     edit_link.write(asking.study, dataclasses.replace(view, edit=edit, settings=settings))
 
 
+@lru_cache(maxsize=64)
 def _pictures(before: Scene, after: Scene) -> str:
     shown = (
         (draw(before, _SHOWN_PX), "as it is"), (draw(after, _SHOWN_PX), "drawn again")
