@@ -1,4 +1,4 @@
-"""The command line: ``cgraph build``, ``trace``, ``graph``, ``info``, ``demo`` and ``planted``.
+"""The command line, ``cgraph build``, ``trace`` and so on.
 
 Results go to standard output, progress and errors to standard error. The exit code is 0 when all
 went well, 1 when some of the images given could not be traced, 2 for an error that the message
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import __version__
+from cgraph import __version__, edit_command
 from cgraph.cli_graph import add_graph_command
 from cgraph.config import ENCODERS, METHODS, PRESETS
 from cgraph.errors import CgraphError, ConfigError, ImageError
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     trace.set_defaults(run=_trace)
 
     add_graph_command(commands)
+    edit_command.add_parser(commands)
 
     info = commands.add_parser("info", help="show a study's settings and held-out figures")
     info.add_argument("study", type=Path, help="a study folder")

@@ -1,5 +1,8 @@
 """Any local Hugging Face vision transformer with a class token, and that token at every layer.
 
+The token can also be changed on its way: `VisionModel.class_tokens` adds to it after any layer, and
+the blocks that are left run on what came of it.
+
 Layers are numbered 1 to L for people: layer l is the output of transformer block l. This is the
 one place that converts them to 0-based lists: row ``l - 1`` of what `VisionModel.class_tokens`
 returns, and ``blocks[l - 1]``, belong to layer l.
@@ -16,7 +19,8 @@ code. torch and transformers are imported when a model is loaded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +43,12 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    BlockHook = Callable[[int, torch.Tensor], torch.Tensor | None]
+
 _CLASS_TOKEN_NAMES = ("cls_token", "class_token", "class_embedding")
-_CLASS_TOKEN = slice(0, 1)
+
+TokenChange = Callable[[int, np.ndarray], np.ndarray | None]
+"""What is added to the tokens that are read after a layer, ``(n, d_model)``; None for nothing."""
 
 
 class VisionModel:
@@ -73,6 +81,8 @@ class VisionModel:
         The vision part of the model, a ``torch.nn.Module``.
     blocks
         Its transformer blocks, in order.
+    has_class_token
+        Whether a class token is read; otherwise the mean of the patch tokens.
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class VisionModel:
         preprocessing: Preprocessing,
         weights_hash: str,
         device: torch.device,
+        has_class_token: bool = True,
     ) -> None:
         self.path = path
         self.family = str(config["model_type"])
@@ -98,11 +109,14 @@ class VisionModel:
         self.device = device
         self.network = network
         self.blocks = blocks
+        self.has_class_token = has_class_token
         self._preprocessing = preprocessing
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu") -> VisionModel:
+    def load(
+        cls, folder: str | Path, *, device: str = "cpu", mean_of_patches: bool = False
+    ) -> VisionModel:
         """Load a model from a folder in the layout of Hugging Face transformers.
 
         Parameters
@@ -113,6 +127,9 @@ class VisionModel:
             vision part is taken; heads are ignored.
         device
             ``cpu``, ``cuda`` or another name that torch knows.
+        mean_of_patches
+            Read a model without a class token by the mean of its patch tokens, in place of
+            refusing it.
 
         Returns
         -------
@@ -141,7 +158,8 @@ class VisionModel:
         preprocessing = Preprocessing.load(path, str(model_type))
         target = _usable_device(device)
         network = load_network(path, vision).to(target).eval().requires_grad_(False)
-        if not _has_class_token(network):
+        has_class_token = _has_class_token(network)
+        if not has_class_token and not mean_of_patches:
             raise ModelError(
                 f"The {model_type!r} model in {path} has no class token. Models read by the mean "
                 f"of their patch tokens are not supported yet; {WANTED}."
@@ -158,6 +176,7 @@ class VisionModel:
             preprocessing,
             hash_files(weights),
             target,
+            has_class_token,
         )
 
     @property
@@ -179,8 +198,12 @@ class VisionModel:
         """
         return self._preprocessing(images)
 
-    def class_tokens(self, pixels: np.ndarray) -> np.ndarray:
+    def class_tokens(self, pixels: np.ndarray, change: TokenChange | None = None) -> np.ndarray:
         """Class token after every transformer block.
+
+        A change is made while the network runs: what it returns for a layer is added to the class
+        token there, the patch tokens stay as they are, and the blocks after it run on both. Without
+        a class token it is added to every patch token, which moves their mean as far.
 
         The numbers depend on the pixels of the batch alone. The same image in a batch of another
         size, or with another number of torch threads, may differ in its last bits.
@@ -189,11 +212,13 @@ class VisionModel:
         ----------
         pixels
             What `preprocess` returned, shape ``(n, 3, height, width)``, float32; one batch.
+        change
+            Called for layers 1, 2, … L in turn, with the layer and its class tokens.
 
         Returns
         -------
         np.ndarray, shape (n_layers, n, d_model), float32
-            Row ``l - 1`` is layer l.
+            Row ``l - 1`` is layer l, after what was added there.
 
         Raises
         ------
@@ -211,13 +236,36 @@ class VisionModel:
         tokens = np.empty((self.n_layers, len(pixels), self.d_model), dtype=np.float32)
         if not len(pixels):
             return tokens
+
+        def note(index: int, output: torch.Tensor) -> torch.Tensor | None:
+            read = self._read(output)
+            added = None if change is None else change(index + 1, read)
+            if added is None:
+                tokens[index] = read
+                return None
+            output = self.add_to_tokens(output, added)
+            tokens[index] = self._read(output)
+            return output
+
         with self._lock:
-            outputs = _block_outputs(
-                self.network, self.blocks, torch.tensor(pixels, device=self.device), _CLASS_TOKEN
-            )
-        for index, output in outputs.items():
-            tokens[index] = output[:, 0].cpu().numpy()
+            _run(self.network, self.blocks, torch.tensor(pixels, device=self.device), note)
         return tokens
+
+    def _read(self, output: torch.Tensor) -> np.ndarray:
+        read = output[:, 0] if self.has_class_token else output.mean(dim=1)
+        return read.cpu().numpy()
+
+    def add_to_tokens(self, output: torch.Tensor, added: np.ndarray) -> torch.Tensor:
+        """Return a block's output ``(n, tokens, d_model)`` with something added to what is read."""
+        import torch
+
+        output = output.clone()
+        moved = torch.as_tensor(added, dtype=output.dtype, device=output.device)
+        if self.has_class_token:
+            output[:, 0] += moved
+        else:
+            output += moved[:, None]
+        return output
 
 
 def _usable_device(name: str) -> torch.device:
@@ -303,29 +351,48 @@ def _find_blocks(
 
 
 def _block_outputs(
+    network: torch.nn.Module, blocks: torch.nn.ModuleList, pixels: torch.Tensor
+) -> dict[int, torch.Tensor]:
+    """Tokens after every block, by the block's index and in the order of running."""
+    outputs: dict[int, torch.Tensor] = {}
+
+    def note(index: int, output: torch.Tensor) -> None:
+        outputs[index] = output.clone()  # nothing later writes into it
+
+    _run(network, blocks, pixels, note)
+    return outputs
+
+
+def _run(
     network: torch.nn.Module,
     blocks: torch.nn.ModuleList,
     pixels: torch.Tensor,
-    keep: slice = slice(None),
-) -> dict[int, torch.Tensor]:
-    """Tokens `keep` after every block, by the block's index and in the order of running."""
+    note: BlockHook,
+) -> None:
+    """Run the network, and hand the output of each block to a function that may replace it."""
     import torch
 
-    outputs: dict[int, torch.Tensor] = {}
+    with hooked(blocks, note), torch.inference_mode():
+        network(pixel_values=pixels)
 
-    def recorder(index: int) -> Callable[..., None]:
-        def record(module: torch.nn.Module, args: Any, output: Any) -> None:
-            tokens = output[0] if isinstance(output, tuple) else output
-            # A copy, so that the other tokens can be freed and nothing later writes into it.
-            outputs[index] = tokens[:, keep].clone()
 
-        return record
+@contextmanager
+def hooked(blocks: torch.nn.ModuleList, note: BlockHook) -> Iterator[None]:
+    """Hand the output of each block to a function, which may return what goes on in its place."""
 
-    handles = [block.register_forward_hook(recorder(i)) for i, block in enumerate(blocks)]
+    def hook_of(index: int) -> Callable[..., Any]:
+        def hook(module: torch.nn.Module, args: Any, output: Any) -> Any:
+            whole = isinstance(output, tuple)
+            replaced = note(index, output[0] if whole else output)
+            if replaced is None:
+                return None
+            return (replaced, *output[1:]) if whole else replaced
+
+        return hook
+
+    handles = [block.register_forward_hook(hook_of(i)) for i, block in enumerate(blocks)]
     try:
-        with torch.inference_mode():
-            network(pixel_values=pixels)
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return outputs

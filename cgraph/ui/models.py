@@ -59,6 +59,15 @@ class ModelShelf:
         with self._lock:
             return self._load(entry, study)
 
+    def find(self, entry: StudyEntry) -> VisionModel | None:
+        """Return the model of a study if it is loaded already."""
+        return self._models.get(entry)
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether the background is still loading."""
+        return self._background is not None and self._background.is_alive()
+
     def _load(self, entry: StudyEntry, study: Study) -> VisionModel:
         from cgraph import tracing
 

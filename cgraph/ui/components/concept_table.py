@@ -38,6 +38,10 @@ class TableRow:
         A few words beneath some of them.
     lowering : collection of int
         Columns whose concept is lowered by the one before: the line to it is blue and dashed.
+    cell_notes : sequence of mapping of ConceptId to str, optional
+        The same for each cell, where a concept stands in several.
+    cell_labels : sequence of mapping of ConceptId to str, optional
+        What a screen reader says in place of these words, where they hold signs.
     """
 
     lead: str
@@ -46,6 +50,8 @@ class TableRow:
     cells: Sequence[Sequence[ConceptId]]
     notes: Mapping[ConceptId, str] = field(default_factory=dict)
     lowering: Collection[int] = ()
+    cell_notes: Sequence[Mapping[ConceptId, str]] = ()
+    cell_labels: Sequence[Mapping[ConceptId, str]] = ()
 
 
 _component = st.components.v2.component(
@@ -67,6 +73,7 @@ def concept_table(
     selected: ConceptId | None = None,
     joined: bool = False,
     wide: bool = False,
+    roomy: bool = False,
 ) -> None:
     """Show a table of concepts.
 
@@ -89,19 +96,15 @@ def concept_table(
         Whether concepts of neighbouring cells are joined by a line.
     wide : bool
         Whether there is room for longer names, in a table of few columns.
+    roomy : bool
+        Whether there is room for longer words beneath each concept.
     """
     shown = {concept for row in rows for cell in row.cells for concept in cell}
     # Tuples all the way: of a list or a dictionary Streamlit asks pandas what it is, and loads it.
     concepts = tuple(
         (str(concept), looks.name_of(concept), looks.image_of(concept)) for concept in sorted(shown)
     )
-    cells = [
-        [
-            tuple((str(concept), row.notes.get(concept, "")) for concept in cell)
-            for cell in row.cells
-        ]
-        for row in rows
-    ]
+    cells = [_cells(row) for row in rows]
     lines = [(row.lead, row.note, row.share, tuple(sorted(row.lowering))) for row in rows]
     _component(
         key=key,
@@ -123,6 +126,21 @@ def concept_table(
             "selected": str(selected) if selected else None,
             "joined": joined,
             "wide": wide,
+            "roomy": roomy,
         },
         on_picked_change=on_pick,
     )
+
+
+def _cells(row: TableRow) -> list[tuple[tuple[str, ...], ...]]:
+    """Return concept, words and, if they differ, spoken words of everything in a row."""
+    notes = row.cell_notes or [row.notes] * len(row.cells)
+    if not row.cell_labels:
+        return [
+            tuple((str(concept), written.get(concept, "")) for concept in cell)
+            for cell, written in zip(row.cells, notes, strict=True)
+        ]
+    return [
+        tuple((str(c), written.get(c, ""), spoken.get(c, "")) for c in cell)
+        for cell, written, spoken in zip(row.cells, notes, row.cell_labels, strict=True)
+    ]

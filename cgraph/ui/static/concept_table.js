@@ -28,6 +28,7 @@ function draw(table, data) {
   table.replaceChildren();
   table.className = data.joined ? "joined" : "apart";
   table.classList.toggle("wide", data.wide);
+  table.classList.toggle("roomy", data.roomy);
   add(table, "caption", "unseen", data.label);
   const top = add(add(table, "thead"), "tr");
   add(top, "td");
@@ -62,17 +63,19 @@ function drawRow(line, row, concepts, table) {
     const cell = add(line, "td", shown.length ? "filled" : "empty");
     cell.classList.toggle("lowers", row.lowering.includes(column));
     const group = add(cell, "div", "group");
-    for (const [id, note] of shown) group.appendChild(concept(id, note, concepts.get(id), table));
+    for (const [id, note, spoken] of shown) {
+      group.appendChild(concept(id, note, spoken ?? note, concepts.get(id), table));
+    }
   }
 }
 
-function concept(id, note, { name, image }, table) {
+function concept(id, note, spoken, { name, image }, table) {
   const button = document.createElement("button");
   button.type = "button";
   button.tabIndex = -1;
   button.dataset.id = id;
   button.title = name ? `${name} (${id})` : id;
-  button.setAttribute("aria-label", note ? `${button.title}: ${note}` : button.title);
+  button.setAttribute("aria-label", spoken ? `${button.title}: ${spoken}` : button.title);
   button.onclick = () => table.report(id);
   if (image) {
     const picture = add(button, "img");

@@ -126,7 +126,7 @@ class GraphDrawing {
     head.text = svg("text", { class: "layer", "text-anchor": "middle", y: 14 }, group);
     head.text.textContent = name;
     head.marks = svg("text", { class: "marks", "text-anchor": "middle", y: 28 }, group);
-    const marks = [];
+    const marks = [...(layer.marks || [])];
     if (layer.surprises) marks.push(`!${layer.surprises}`);
     if (layer.absences) marks.push(`?${layer.absences}`);
     if (layer.hidden) marks.push(`+${layer.hidden}`);

@@ -148,11 +148,11 @@ class TraceGraph extends GraphDrawing {
       this.light(null, [], []);
       return;
     }
-    if (node.head || node.ghost || !this.picture.paths[node.id]) {
+    const onPaths = this.picture.paths[node.id] || [];
+    if (node.head || !this.picture.paths[node.id] || (node.ghost && !onPaths.length)) {
       this.lightAround(node);
       return;
     }
-    const onPaths = this.picture.paths[node.id] || [];
     const onwards = node.edges.filter((edge) => edge.from === node && edge.strong);
     onwards.push(...this.ghostEdges.filter((edge) => edge.to === node));
     this.light(node, onPaths.map(([place]) => this.edges[place]), onwards);
@@ -204,7 +204,7 @@ class TraceGraph extends GraphDrawing {
 
   pick(node) {
     const id = node ? node.id : null;
-    if (id === this.selected) return;
+    if (id === this.selected && !this.picture.repeats) return;
     this.asked = { id, until: performance.now() + ANSWER_MS };
     this.select(id);
     this.report(id || "");
@@ -288,8 +288,8 @@ class TraceGraph extends GraphDrawing {
     saveFigure(this.canvas, kind, {
       name: this.picture.file,
       caption: this.picture.caption,
-      notes: this.picture.notes || "orange, solid: raises · blue, dashed: lowers · width: weight · bar: coefficient · "
-        + "!: surprise · ?: expected but absent · cgraph",
+      notes: this.picture.notes || "orange, solid: raises · blue, dashed: lowers · width: weight · "
+        + "bar: coefficient · !: surprise · ?: expected but absent · cgraph",
     });
   }
 }

@@ -76,7 +76,7 @@ def show(opened: OpenStudy) -> None:
     opened : OpenStudy
     """
     try:
-        traced = _traced(opened)
+        traced = image_on_show(opened)
     except CgraphError as error:
         st.error(words.plain(f"The image cannot be traced. {error}"))
         return
@@ -102,7 +102,7 @@ def show(opened: OpenStudy) -> None:
     shelf.prepare(opened.entry, opened.study)
 
 
-def _traced(opened: OpenStudy) -> TracedImage:
+def image_on_show(opened: OpenStudy) -> TracedImage:
     """Trace what was just uploaded, or what the link asks for."""
     for problem in uploads.take_problems():
         st.error(words.plain(problem))

@@ -1,0 +1,215 @@
+"""What a model says in the end, before and after an edit: classes of its head, or texts it is like.
+
+The study needs the vision part of a model only. If its folder holds more, a head for classes or a
+text tower, the whole model is loaded here and run with the same additions to the same tokens as in
+`cgraph.intervention`, so that the change of the output is measured, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cgraph.checkpoint import CONFIG_NAME, first_line, quiet_transformers, read_json
+from cgraph.errors import ConfigError, ModelError
+from cgraph.vit import VisionModel, hooked
+
+if TYPE_CHECKING:
+    import torch
+
+CLASSES, TEXTS = "classes", "texts"
+"""Kinds of output: probabilities of classes, or likeness to typed texts."""
+
+MOST_TEXTS = 24
+LONGEST_TEXT = 300
+
+
+class Output:
+    """The whole model behind a `VisionModel`; make one with `load_output`.
+
+    Attributes
+    ----------
+    kind : {"classes", "texts"}
+    class_names : tuple of str
+        Names of the classes; empty for texts.
+    """
+
+    def __init__(self, vision: VisionModel, network: Any, kind: str) -> None:
+        self.kind = kind
+        self._vision = vision
+        self._network = network
+        self._blocks = _same_blocks(vision, network)
+        self.class_names: tuple[str, ...] = ()
+        if kind == CLASSES:
+            names = network.config.id2label
+            self.class_names = tuple(_short(str(names[n])) for n in sorted(names))
+
+    def scores(
+        self,
+        pixels: np.ndarray,
+        added: Mapping[int, np.ndarray] | None = None,
+        texts: Sequence[str] = (),
+    ) -> np.ndarray:
+        """Return what the model says of images.
+
+        Parameters
+        ----------
+        pixels : ndarray of float32, shape (n, 3, height, width)
+        added : mapping of int to ndarray, shape (n, d_model), optional
+            What is added to the tokens after some layers; `NetworkRun.added`.
+        texts : sequence of str
+            For the kind ``texts``; not read otherwise.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_classes) or (n, n_texts)
+            Probabilities that add up to 1, or cosines from -1 to 1.
+
+        Raises
+        ------
+        ConfigError
+            If there are too many texts, or one is empty or too long.
+        """
+        import torch
+
+        added = added or {}
+
+        def note(index: int, output: torch.Tensor) -> torch.Tensor | None:
+            if index + 1 not in added:
+                return None
+            return self._vision.add_to_tokens(output, added[index + 1])
+
+        values = torch.tensor(pixels, device=self._vision.device)
+        with torch.inference_mode():
+            if self.kind == CLASSES:
+                with hooked(self._blocks, note):
+                    logits = self._network(pixel_values=values).logits
+                return logits.softmax(dim=-1).float().cpu().numpy()
+            of_texts = self._text_embeddings(texts)
+            with hooked(self._blocks, note):
+                pooled = self._network.vision_model(pixel_values=values).pooler_output
+            projection = getattr(self._network, "visual_projection", None)
+            of_images = pooled if projection is None else projection(pooled)
+            likeness = torch.nn.functional.normalize(of_images, dim=-1) @ of_texts.T
+        return likeness.float().cpu().numpy()
+
+    def _text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
+        import torch
+
+        _check_texts(texts)
+        tokenizer = self._tokenizer()
+        tokens = tokenizer(
+            [text.strip() for text in texts], padding=True, truncation=True, return_tensors="pt"
+        )
+        names = ("input_ids", "attention_mask")
+        kept = {name: tokens[name] for name in names if name in tokens}
+        pooled = self._network.text_model(**kept).pooler_output
+        projection = getattr(self._network, "text_projection", None)
+        return torch.nn.functional.normalize(
+            pooled if projection is None else projection(pooled), dim=-1
+        )
+
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        if not hasattr(self, "_kept_tokenizer"):
+            try:
+                with quiet_transformers():
+                    self._kept_tokenizer = AutoTokenizer.from_pretrained(
+                        str(self._vision.path), local_files_only=True, trust_remote_code=False
+                    )
+            except Exception as error:  # transformers reports by many kinds of exception
+                raise ModelError(
+                    f"{self._vision.path} has a text tower and no tokenizer that can be read: "
+                    f"{first_line(error)}"
+                ) from error
+        return self._kept_tokenizer
+
+
+def kind_of_output(vision: VisionModel) -> str | None:
+    """Return which kind of output a model's folder holds besides the vision part, if any."""
+    if vision.architecture.endswith("ForImageClassification"):
+        return CLASSES
+    if "text_config" in read_json(vision.path / CONFIG_NAME):
+        return TEXTS
+    return None
+
+
+def load_output(vision: VisionModel) -> Output | None:
+    """Load the whole model that a vision part belongs to.
+
+    Returns
+    -------
+    Output or None
+        None if the folder holds neither a head for classes nor a text tower.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be loaded, or parts of it would be random.
+    """
+    kind = kind_of_output(vision)
+    if kind is None:
+        return None
+    import torch
+    import transformers
+
+    cls = getattr(transformers, vision.architecture, None)
+    if cls is None:
+        raise ModelError(f"transformers does not know {vision.architecture!r}.")
+    try:
+        with torch.random.fork_rng(devices=[]), quiet_transformers():
+            network, report = cls.from_pretrained(
+                str(vision.path),
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # transformers reports by many kinds of exception
+        raise ModelError(
+            f"The whole model in {vision.path} cannot be loaded: {first_line(error)}"
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{vision.path} has no weights for {missing[0]}; its output would be random."
+        )
+    return Output(vision, network.to(vision.device).eval().requires_grad_(False), kind)
+
+
+def _same_blocks(vision: VisionModel, network: torch.nn.Module) -> torch.nn.ModuleList:
+    """Find the blocks of the vision part in the whole model, by their weights."""
+    import torch
+
+    wanted = [weight.shape for weight in vision.blocks.parameters()]
+    for blocks in network.modules():
+        if not isinstance(blocks, torch.nn.ModuleList) or len(blocks) != vision.n_layers:
+            continue
+        found = list(blocks.parameters())
+        if [weight.shape for weight in found] == wanted and all(
+            map(torch.equal, found, vision.blocks.parameters())
+        ):
+            return blocks
+    raise ModelError(f"The blocks of {vision.path} were not found in its whole model.")
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if not 1 <= len(texts) <= MOST_TEXTS:
+        raise ConfigError(f"{len(texts)} texts were given: 1 to {MOST_TEXTS} can be compared.")
+    for text in texts:
+        if not text.strip() or len(text) > LONGEST_TEXT:
+            raise ConfigError(
+                f"A text has {len(text)} characters: 1 to {LONGEST_TEXT} are allowed."
+            )
+
+
+def _short(label: str) -> str:
+    """Return the first name of a class, without its WordNet number."""
+    first = label.partition(",")[0].strip()
+    number, _, rest = first.partition(" ")
+    if rest and len(number) == 9 and number[0] == "n" and number[1:].isdigit():
+        return rest
+    return first

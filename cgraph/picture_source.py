@@ -1,0 +1,82 @@
+"""The pictures behind a study's rows, where they can still be had.
+
+A study keeps thumbnails and codes, not pictures. The network needs the picture itself: of drawn
+scenes it is drawn again; otherwise the image set that the study was built from is opened, if it is
+still where it was and lists the same images.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import lru_cache
+
+from PIL.Image import Image
+
+from cgraph.errors import ImageError, StudyError
+from cgraph.image_set import ImageSet
+from cgraph.manifest import BUILD_RECORD
+from cgraph.store import read_json
+from cgraph.study import Study
+
+
+def refuse_planted(study: Study) -> None:
+    """Refuse a study whose images never were pictures.
+
+    Raises
+    ------
+    ImageError
+    """
+    if study.manifest.images.get("kind") == "planted images":
+        raise ImageError(
+            f"The codes of study {study.name!r} were planted, not read from pictures: there is "
+            "nothing to run through the network. Upload a picture to measure one."
+        )
+
+
+@lru_cache(maxsize=8)
+def image_set(study: Study) -> ImageSet:
+    """Return the image set that a study was built from.
+
+    Raises
+    ------
+    ImageError
+        If it has moved or changed, or the study's images never were pictures.
+    """
+    refuse_planted(study)
+    from cgraph.images import open_images  # brings what reads Parquet, which takes long to load
+
+    places = [study.path / "scenes.json"]
+    with suppress(StudyError, KeyError, TypeError):  # the record is no part of the study
+        places.append(study.path / read_json(study.path / BUILD_RECORD)["sources"]["images"])
+    for place in places:
+        if place.exists():
+            found = open_images(place)
+            if found.listing_fingerprint() == study.manifest.images["listing"]:
+                return found
+    raise ImageError(
+        f"The images of study {study.name!r} are not where they were when it was built "
+        f"({', '.join(map(str, places))}), or are not the same. Upload a picture to measure one."
+    )
+
+
+def picture(study: Study, row: int) -> Image:
+    """Return the picture of one row, as the network saw it when the study was built.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be had.
+    """
+    found = image_set(study)
+    try:
+        place = _places(study)[study.image_ids[row]]
+    except KeyError:
+        raise ImageError(
+            f"{study.image_ids[row]} is not among the images at {found.path}."
+        ) from None
+    return found.read(place).image
+
+
+@lru_cache(maxsize=8)
+def _places(study: Study) -> dict[str, int]:
+    return {image_id: place for place, image_id in enumerate(image_set(study).image_ids)}

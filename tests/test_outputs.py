@@ -1,0 +1,95 @@
+"""What a whole model says before and after an edit, against the model run by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from vision_models import D_MODEL, IMAGE_SIZE, build, save
+
+from cgraph.errors import ConfigError, ModelError
+from cgraph.outputs import CLASSES, TEXTS, load_output
+from cgraph.vit import VisionModel
+
+DEMO = Path(__file__).parents[1] / "data" / "demo"
+
+
+def pixels_of(n: int = 2, side: int = IMAGE_SIZE) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((n, 3, side, side), dtype=np.float32)
+
+
+def test_classes_of_a_head(tmp_path: Path) -> None:
+    original = build("vit-classifier", num_labels=5).eval()
+    original.config.id2label = {n: f"n0144076{n} name {n}, other" for n in range(5)}
+    vision = VisionModel.load(save(original, tmp_path, "vit"))
+    output = load_output(vision)
+    assert output is not None and output.kind == CLASSES
+    assert output.class_names == tuple(f"name {n}" for n in range(5))
+    pixels = pixels_of()
+    plain = output.scores(pixels)
+    with torch.no_grad():
+        expected = original(torch.tensor(pixels)).logits.softmax(-1).numpy()
+    np.testing.assert_allclose(plain, expected, atol=1e-6)
+
+    # By hand: add to the class token after block 2, then block 3, layer norm, head.
+    added = np.random.default_rng(4).standard_normal((2, D_MODEL)).astype(np.float32)
+    with torch.no_grad():
+        hidden = original.vit.embeddings(torch.tensor(pixels))
+        for place, block in enumerate(original.vit.layers):
+            hidden = block(hidden, attention_mask=None).clone()
+            if place == 1:
+                hidden[:, 0] += torch.tensor(added)
+        logits = original.classifier(original.vit.layernorm(hidden)[:, 0])
+    expected = logits.softmax(-1).numpy()
+    np.testing.assert_allclose(output.scores(pixels, {2: added}), expected, atol=1e-5)
+    assert abs(expected - plain).max() > 1e-3
+
+
+def test_likeness_to_texts() -> None:
+    from transformers import AutoTokenizer, CLIPModel
+
+    vision = VisionModel.load(DEMO / "model")
+    output = load_output(vision)
+    assert output is not None and output.kind == TEXTS and output.class_names == ()
+    texts = ["a red star on grass", "a blue square"]
+    pixels = pixels_of(side=vision.image_size[0])
+    original = CLIPModel.from_pretrained(DEMO / "model", local_files_only=True).eval()
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "model", local_files_only=True)
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        whole = original(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"],
+            pixel_values=torch.tensor(pixels),
+        )  # fmt: skip
+        expected = (whole.logits_per_image / original.logit_scale.exp()).numpy()
+    found = output.scores(pixels, texts=texts)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # By hand: what is added after the last block goes through layer norm and projection.
+    added = np.random.default_rng(4).standard_normal((2, vision.d_model)).astype(np.float32)
+    with torch.no_grad():
+        last = torch.tensor(vision.class_tokens(pixels)[-1] + added)
+        image = original.visual_projection(original.vision_model.post_layernorm(last))
+        expected = (image / image.norm(dim=-1, keepdim=True) @ whole.text_embeds.T).numpy()
+    np.testing.assert_allclose(output.scores(pixels, {12: added}, texts), expected, atol=1e-5)
+    assert abs(expected - found).max() > 1e-3
+    with pytest.raises(ConfigError, match="0 texts were given"):
+        output.scores(pixels)
+    with pytest.raises(ConfigError, match="1 to 300 are allowed"):
+        output.scores(pixels, texts=["x" * 301])
+
+
+def test_a_model_without_a_head_has_no_output(tmp_path: Path) -> None:
+    assert load_output(VisionModel.load(save(build("vit"), tmp_path, "vit"))) is None
+
+
+def test_a_head_without_weights_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save(build("vit-classifier"), tmp_path, "vit")
+    file = folder / "model.safetensors"
+    weights = {name: w for name, w in load_file(file).items() if "classifier" not in name}
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="output would be random"):
+        load_output(VisionModel.load(folder))
