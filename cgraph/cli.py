@@ -1,4 +1,4 @@
-"""The command line: ``cgraph build``, ``trace``, ``info``, ``demo`` and ``planted``.
+"""The command line: ``cgraph build``, ``trace``, ``info``, ``names``, ``demo`` and ``planted``.
 
 Results go to standard output, progress and errors to standard error. The exit code is 0 when all
 went well, 1 when some of the images given could not be traced, 2 for an error that the message
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import __version__
+from cgraph import __version__, names_command
 from cgraph.config import ENCODERS, METHODS, PRESETS
 from cgraph.errors import CgraphError, ConfigError, ImageError
 
@@ -102,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("study", type=Path, help="a study folder")
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
+
+    names_command.add_parser(commands)
 
     demo = commands.add_parser(
         "demo",
@@ -245,6 +247,7 @@ def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
     from cgraph.store import write_bytes
     from cgraph.study import Study
+    from cgraph.study_names import marked
     from cgraph.trace_export import concepts_csv, edges_csv
     from cgraph.trace_text import trace_text
     from cgraph.tracing import load_model, trace_image
@@ -267,7 +270,7 @@ def _trace(options: argparse.Namespace) -> int:
 
     def name_of(concept: Any) -> str:
         name = study.name_of(concept)
-        return "" if name is None else name.text
+        return "" if name is None else marked(name)
 
     if options.json != "-":
         for trace in traces:

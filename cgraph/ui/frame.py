@@ -151,6 +151,8 @@ def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> O
             continue
         checked, more = state.check(selection, study)
         remarks += more
+        if study.naming.problem:
+            remarks.append(f"Names given by hand are not shown. {study.naming.problem}")
         _passed_over(found)
         others = tuple(other for other in found.entries if other is not entry)
         return OpenStudy(entry, study, checked, others)

@@ -9,6 +9,9 @@ from typing import Any
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.given_names import GivenName
+from cgraph.study_names import marked
+from cgraph.text_names import TextName
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
@@ -93,12 +96,25 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     name = traced.study.name_of(facts.concept)
     if name is None:
         return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
-    title = escape(name.text, quote=True)
+    title = escape(marked(name), quote=True)
     return (
         f"<h3 class='cg-concept' title='{title} ({facts.concept})'><span>{title}</span> "
         f"<small>{facts.concept}</small></h3><p class='cg-quiet'>{here}</p>"
-        f"<p class='cg-sentence'>{_match_sentence(name)}</p>"
+        f"<p class='cg-sentence'>{name_sentence(name)}</p>"
     )
+
+
+def name_sentence(name: Any) -> str:
+    """Say where a name comes from: who gave it, or how well the concept's images agree with it."""
+    if isinstance(name, GivenName):
+        return escape(f"Named by hand by {name.author}, {words.day(name.date)}.")
+    if isinstance(name, TextName):
+        return (
+            f"Named by text: its images are most like ‘{escape(name.matches[0].text)}’, a "
+            f"{term('correlation')} of {words.fraction(name.strength)} on {term('held_out')} "
+            "images."
+        )
+    return _match_sentence(name)
 
 
 def _match_sentence(name: Any) -> str:
