@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, get_args
+from functools import cached_property, lru_cache
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cgraph.concept import ConceptId
@@ -185,11 +186,23 @@ def layer_catalogue(study: Study, layer: int) -> LayerCatalogue:
 
 
 def _held_out_auc(study: Study, layer: int, n: int) -> NDArray[np.float64]:
-    table = study.evaluation("concepts")
-    columns = {
-        name: as_array(table.column(name).combine_chunks()) for name in ("layer", "index", "auc")
-    }
+    columns = _figures(study)[1]
     own = columns["layer"] == layer
     areas = np.full(n, np.nan)
     areas[columns["index"][own]] = columns["auc"][own]
     return areas
+
+
+def concept_figures(study: Study, concept: ConceptId) -> dict[str, Any]:
+    """Return the held-out figures of one concept; empty where there are none, as in layer 1."""
+    table, columns = _figures(study)
+    rows = np.flatnonzero((columns["layer"] == concept.layer) & (columns["index"] == concept.index))
+    return table.slice(int(rows[0]), 1).to_pylist()[0] if len(rows) else {}
+
+
+@lru_cache(maxsize=8)
+def _figures(study: Study) -> tuple[pa.Table, dict[str, NDArray[Any]]]:
+    """Return the held-out figures of all concepts, and the columns that rows are found by."""
+    table = study.evaluation("concepts").combine_chunks()
+    names = ("layer", "index", "auc")
+    return table, {name: as_array(table.column(name).combine_chunks()) for name in names}

@@ -72,11 +72,11 @@ def edges_csv(traces: Iterable[Trace], name_of: NameOf) -> str:
         EDGE_COLUMNS,
         [
             (
-                _text(trace.image_id),
+                guarded(trace.image_id),
                 edge.parent,
-                _text(name_of(edge.parent)),
+                guarded(name_of(edge.parent)),
                 edge.child,
-                _text(name_of(edge.child)),
+                guarded(name_of(edge.child)),
                 edge.weight,
                 edge.contribution,
                 edge.share,
@@ -89,10 +89,10 @@ def edges_csv(traces: Iterable[Trace], name_of: NameOf) -> str:
 
 def _active_row(trace: Trace, active: ActiveConcept, name_of: NameOf) -> Sequence[object]:
     return (
-        _text(trace.image_id),
+        guarded(trace.image_id),
         active.concept.layer,
         active.concept,
-        _text(name_of(active.concept)),
+        guarded(name_of(active.concept)),
         "active",
         active.coefficient,
         active.probability,
@@ -106,10 +106,10 @@ def _active_row(trace: Trace, active: ActiveConcept, name_of: NameOf) -> Sequenc
 
 def _absent_row(trace: Trace, absent: Absence, name_of: NameOf) -> Sequence[object]:
     return (
-        _text(trace.image_id),
+        guarded(trace.image_id),
         absent.concept.layer,
         absent.concept,
-        _text(name_of(absent.concept)),
+        guarded(name_of(absent.concept)),
         "absent",
         0.0,
         absent.probability,
@@ -121,7 +121,7 @@ def _absent_row(trace: Trace, absent: Absence, name_of: NameOf) -> Sequence[obje
     )
 
 
-def _text(value: str) -> str:
+def guarded(value: str) -> str:
     """Return words that no spreadsheet program takes for a formula."""
     return f"'{value}" if value.startswith(_FORMULA) else value
 

@@ -26,7 +26,7 @@ PAGES = (
 )
 """Scripts of the pages, beside the main script, and their names. Links lead to those that exist."""
 
-_ABOUT_A_SELECTION = ("Graph", "Evaluation", "Counterfactual", "Concepts")
+_ABOUT_A_SELECTION = ("Trace", "Graph", "Evaluation", "Counterfactual", "Concepts")
 
 _STUDY_KEY = "frame.study"
 
@@ -81,16 +81,18 @@ def open_page(name: str) -> OpenStudy | None:
     return opened
 
 
-def onward_links(selection: state.Selection) -> None:
-    """Draw links to the pages that are about a selection, which they keep.
+def onward_links(selection: state.Selection, here: str = "Trace") -> None:
+    """Draw links to the other pages that are about a selection, which they keep.
 
     Parameters
     ----------
     selection : Selection
         What is on show.
+    here : str
+        The page that they stand on.
     """
     for script, label in _existing_pages():
-        if label in _ABOUT_A_SELECTION:
+        if label in _ABOUT_A_SELECTION and label != here:
             st.page_link(script, label=f"Open in {label}", query_params=selection.to_query())
 
 

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
 
 _MARKS = re.compile(r"[\\\[\]<>*~$#|]|(?<![^\W_])_|_(?![^\W_])")
 _ADDRESSES = re.compile(
     r"(`[^`\n]*`)|((?:https?://|www\.|mailto:)[^\s`]+|[^\s`@]+@[^\s`@]+\.[^\s`@]+)", re.I
 )
 _LONGEST = 480
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
 _GAP = "\N{NO-BREAK SPACE}"  # a number never parts from its unit at the end of a line
 
 
@@ -73,12 +58,6 @@ def fraction(value: float | None) -> str:
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun, such as ``1 edge`` or ``1,204 edges``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
-
-
-def day(date: str) -> str:
-    """Return the day of an ISO date as people write it, such as ``25 November 2026``."""
-    moment = datetime.fromisoformat(date)
-    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
 def span(values: list[float]) -> str:

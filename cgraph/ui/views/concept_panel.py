@@ -107,7 +107,7 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
 def name_sentence(name: Any) -> str:
     """Say where a name comes from: who gave it, or how well the concept's images agree with it."""
     if isinstance(name, GivenName):
-        return escape(f"Named by hand by {name.author}, {words.day(name.date)}.")
+        return escape(f"Named by hand by {name.author} on {name.date[:10]}.")
     if isinstance(name, TextName):
         return (
             f"Named by text: its images are most like ‘{escape(name.matches[0].text)}’, a "
