@@ -24,6 +24,17 @@ def run(**query: str) -> AppTest:
     return app
 
 
+def run_page(script: str, **query: str) -> AppTest:
+    """Run another page with a query, such as ``4_Concepts``; it must not raise."""
+    app = AppTest.from_file(str(APP), default_timeout=30)
+    app.switch_page(f"pages/{script}.py")
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
 def html(app: AppTest) -> str:
     """Return all HTML and Markdown of the page."""
     found = [element.proto.body for element in app.get("html")]
