@@ -47,7 +47,9 @@ function card(item, list) {
     add(line, "small", "", kind);
     for (const [name, weight] of relatives) {
       const sign = weight.startsWith("+") ? "raises" : "lowers";
-      const relative = add(line, "span", `relative ${sign}`);
+      // An id is short and says nothing once it is cut; a name may give way.
+      const whole = /^\w+\/\w+$/.test(name) ? " whole" : "";
+      const relative = add(line, "span", `relative ${sign}${whole}`);
       add(relative, "span", "who", name);
       add(relative, "b", "", weight);
     }

@@ -7,9 +7,11 @@ from html import escape
 import streamlit as st
 
 from cgraph.attribute_match import AttributeMatch
+from cgraph.config import HELD_OUT
+from cgraph.naming import least_correlation
 from cgraph.ui import words
 from cgraph.ui.sheet import ConceptSheet
-from cgraph.ui.terms import term
+from cgraph.ui.terms import MEASURED, term
 
 N_SHOWN = 10
 
@@ -23,7 +25,7 @@ def attribute_figures(sheet: ConceptSheet) -> None:
     ----------
     sheet : ConceptSheet
     """
-    st.html("<h3 class='cg-section'>What is known of its images</h3>")
+    st.html(f"<h3 class='cg-section'>What is known of its images {MEASURED}</h3>")
     found = sheet.attributes
     if not found:
         st.html(
@@ -36,11 +38,18 @@ def attribute_figures(sheet: ConceptSheet) -> None:
     st.html(
         f"<p class='cg-quiet'>{len(shown)} of {len(found)} values, the strongest "
         f"{term('correlation')} first, on {term('held_out')} images. The AUC says how well the "
-        "coefficient ranks images with the value above those without (0.50 by chance).</p>"
+        "coefficient ranks images with the value above those without (0.50 by chance). By chance "
+        f"the best of {len(found)} values would hardly reach a correlation of "
+        f"{words.fraction(_chance(sheet))}.</p>"
         f"<div class='cg-scroll'>{_table(shown)}</div>"
     )
     if len(found) > N_SHOWN:
         st.toggle(f"Show all {len(found)}", key=_ALL)
+
+
+def _chance(sheet: ConceptSheet) -> float:
+    n_images = len(sheet.study.rows(HELD_OUT))
+    return min(1.0, least_correlation(0.0, n_images, len(sheet.attributes)))
 
 
 def _table(matches: tuple[AttributeMatch, ...]) -> str:

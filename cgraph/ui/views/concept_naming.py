@@ -113,7 +113,7 @@ def _change(study: Study, step: _Step, failed: str) -> bool:
             expected={step.concept: step.before},
         )
     except CgraphError as error:
-        _note(study, step.concept, f"{failed} {error}", bad=True)
+        _note(study, step.concept, f"{failed} {error} What you typed is still here.", bad=True)
         return False
     st.session_state[_UNDO] = step
     return True

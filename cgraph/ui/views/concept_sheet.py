@@ -16,15 +16,12 @@ from cgraph.ui.components.bar_chart import BarMark, bar_chart
 from cgraph.ui.components.image_grid import GridImage, image_grid
 from cgraph.ui.gallery import image_title
 from cgraph.ui.sheet import N_EXEMPLARS, ConceptSheet, concept_sheet
-from cgraph.ui.terms import term
+from cgraph.ui.terms import MEASURED, PREDICTED, term
 from cgraph.ui.thumbnails import thumbnail_uri
 from cgraph.ui.views.attribute_figures import attribute_figures
 from cgraph.ui.views.concept_naming import naming_form
 from cgraph.ui.views.concept_panel import name_sentence
 from cgraph.ui.views.sheet_lists import relation_tabs
-
-MEASURED = "<span class='cg-mark'>● measured in the network</span>"
-PREDICTED = "<span class='cg-mark cg-predicted'>◇ predicted by the graph</span>"
 
 _BAND_WORDS = {
     "high": "strongest",
@@ -198,7 +195,7 @@ def _names(sheet: ConceptSheet) -> None:
     else:
         sentences = [name_sentence(name)]
         if measured is not None and measured is not name:
-            sentences.append(f"Found by itself: ‘{escape(marked(measured))}’.")
+            sentences.append(f"Its measured name is ‘{escape(marked(measured))}’.")
     st.html("".join(f"<p class='cg-sentence'>{sentence}</p>" for sentence in sentences))
     by_text = naming.by_text.get(concept)
     if by_text is not None:

@@ -230,7 +230,8 @@ def _count(
 ) -> str:
     whole = f"the {words.count(len(listed), 'concept')} of layer {listed.layer}"
     text = f"{first + 1:,} to {first + n_shown:,} of " if n_shown else "None of "
-    text += whole if len(found) == len(listed) else f"{len(found):,} that fit, of {whole}"
+    fit = f"{len(found):,} that fit, of " if 0 < len(found) < len(listed) else ""
+    text += fit + whole
     if listed.n_never_active:
         text += f", {listed.n_never_active:,} active in no training image"
     if listed.layer == 1:

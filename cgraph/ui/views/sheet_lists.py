@@ -124,8 +124,9 @@ def _co_active(sheet: ConceptSheet, on_concept: OnConcept) -> None:
         return
     _quiet(
         f"● Measured in the network: concepts of layer {sheet.concept.layer} that are active in "
-        f"the same images. Chosen on training images; {term('co_lift', 'lift')} and share on "
-        f"{term('held_out')} ones. The share is that of the images with {sheet.concept}."
+        f"the same images, those first whose {term('correlation')} with it on training images is "
+        f"largest; {term('co_lift', 'lift')} and share on {term('held_out')} ones. The share is "
+        f"that of the images with {sheet.concept}."
     )
     for others, key, head in (
         (sheet.together, "together", "More often together than by chance"),
