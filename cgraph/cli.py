@@ -255,6 +255,7 @@ def _trace(options: argparse.Namespace) -> int:
     if options.json is not None and not Path(options.json).name and options.json != "-":
         raise ConfigError(f"--json is {options.json!r}: give the name of a file to write.")
     study = Study.open(options.study)
+    names_command.warn(study)
     model = None
     traces, failed = [], 0
     for path in options.images:

@@ -217,6 +217,11 @@ def change_given_names(
     """
     for concept in changes:
         scope.check(concept)
+    if not os.access(folder, os.W_OK):
+        raise StudyError(
+            f"{folder} cannot be written, so no name can be kept in it. Copy the study to a folder "
+            "you may write to and name concepts there."
+        )
     with folder_lock(folder, wait=WAIT_SECONDS):
         names = read_given_names(folder, scope)
         for concept, before in (expected or {}).items():

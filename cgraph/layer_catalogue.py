@@ -37,6 +37,8 @@ class LayerCatalogue:
     layer : int
     names : tuple of Name or None
         What each concept is called.
+    measured : tuple of Name or None
+        What it would be called had nobody named it; it is searched as well.
     prevalence : ndarray of float64, shape (n_concepts,)
         Share of the training images in which it is active.
     auc : ndarray of float64, shape (n_concepts,)
@@ -46,6 +48,7 @@ class LayerCatalogue:
 
     layer: int
     names: tuple[Name | None, ...]
+    measured: tuple[Name | None, ...]
     prevalence: NDArray[np.float64]
     auc: NDArray[np.float64]
     n_parents: NDArray[np.int64]
@@ -62,7 +65,11 @@ class LayerCatalogue:
     @cached_property
     def _texts(self) -> list[str]:
         """What is searched, in small letters: id, name, attribute and value."""
-        return [_searched(ConceptId(self.layer, n), name) for n, name in enumerate(self.names)]
+        pairs = zip(self.names, self.measured, strict=True)
+        return [
+            f"{ConceptId(self.layer, n)} {_searched(name)} {_searched(found)}".casefold()
+            for n, (name, found) in enumerate(pairs)
+        ]
 
     @cached_property
     def _by_name(self) -> NDArray[np.intp]:
@@ -85,7 +92,7 @@ class LayerCatalogue:
         Parameters
         ----------
         text : str
-            Words that must all occur in a concept's id, name, attribute or value, in any case of
+            Words that must all occur in a concept's id, names, attribute or value, in any case of
             letters. A whole id (``L7/609``) or index (``609``) finds that concept alone.
         kind : {'all', 'named', 'unnamed', 'by hand'}
         order : {'index', 'name', 'frequency', 'auc', 'parents'}
@@ -148,13 +155,10 @@ def _exact(text: str, layer: int, n: int) -> int | None:
     return concept.index if concept.layer == layer and concept.index < n else None
 
 
-def _searched(concept: ConceptId, name: Name | None) -> str:
-    parts = [str(concept)]
-    if name is not None:
-        parts.append(name.text)
+def _searched(name: Name | None) -> str:
     if isinstance(name, ConceptName):
-        parts += [name.attribute, name.value, *(name.second or ())]
-    return " ".join(parts).casefold()
+        return " ".join([name.text, name.attribute, name.value, *(name.second or ())])
+    return "" if name is None else name.text
 
 
 def layer_catalogue(study: Study, layer: int) -> LayerCatalogue:
@@ -174,10 +178,11 @@ def layer_catalogue(study: Study, layer: int) -> LayerCatalogue:
     if layer < study.n_layers:
         children = np.arange(graph.n_concepts(layer + 1))
         n_children = np.bincount(graph.edges_into(children, layer + 1)[0], minlength=n)
-    names = study.naming.all()
+    concepts = [ConceptId(layer, index) for index in range(n)]
     return LayerCatalogue(
         layer=layer,
-        names=tuple(names.get(ConceptId(layer, index)) for index in range(n)),
+        names=tuple(study.name_of(concept) for concept in concepts),
+        measured=tuple(study.naming.measured(concept) for concept in concepts),
         prevalence=graph.prevalence(layer),
         auc=_held_out_auc(study, layer, n),
         n_parents=n_parents,

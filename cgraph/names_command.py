@@ -65,7 +65,7 @@ def _export(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out is {str(options.out)!r}: its name must end in .csv or .json.")
     study = Study.open(options.study)
     content = names_csv(study) if suffix == ".csv" else names_json(study)
-    _warn(study)
+    warn(study)
     write_bytes(options.out, content.encode())
     n_names, n_given = len(study.naming.all()), len(study.naming.by_hand)
     print(f"{n_names} names, {n_given} of them given by hand, written to {options.out}.")
@@ -134,6 +134,7 @@ def _progress(done: int, total: int) -> None:
     print(f"\r{done} of {total} images", end="", file=sys.stderr, flush=True)
 
 
-def _warn(study: Any) -> None:
+def warn(study: Any) -> None:
+    """Say on standard error why names given by hand cannot be shown, if that is so."""
     if study.naming.problem:
         print(f"cgraph: names by hand are left out. {study.naming.problem}", file=sys.stderr)

@@ -192,7 +192,13 @@ class TestWriters:
         assert (tmp_path / GIVEN_NAMES).read_bytes() == before
         assert {p.name for p in tmp_path.iterdir()} == {GIVEN_NAMES, LOCK_NAME}
 
-    def test_a_folder_that_cannot_be_written_is_named(self, tmp_path):
+    def test_a_study_that_may_only_be_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+        with pytest.raises(StudyError, match="cannot be written, so no name can be kept in it"):
+            give(tmp_path, SCOPE, {"L1/0": "one"})
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path):
         (tmp_path / LOCK_NAME).mkdir()  # even an administrator cannot lock that
         with pytest.raises(StudyError, match=r"cannot be used .* Choose one you may write to"):
             give(tmp_path, SCOPE, {"L1/0": "one"})

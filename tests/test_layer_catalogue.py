@@ -23,6 +23,7 @@ def listed():
     return LayerCatalogue(
         layer=7,
         names=NAMES,
+        measured=(NAMES[0], None, ConceptName("heart", "shape", "heart", 0.5, 0.5), *NAMES[3:]),
         prevalence=np.array([0.2, 0.0, 0.5, 0.2, 0.1, 0.3]),
         auc=np.array([0.9, np.nan, 0.7, 0.95, np.nan, 0.8]),
         n_parents=np.array([4, 0, 9, 4, 0, 2]),
@@ -54,6 +55,8 @@ def test_orders(listed, order, falling, expected):
         ("", [0, 1, 2, 3, 4, 5]),
         ("WHEELS", [2]),
         ("colour", [4]),
+        ("shape", [2]),
+        ("heart wheels", [2]),
         ("count", [0]),
         ("two sand", [0]),
         ("sand blue", []),
