@@ -18,7 +18,7 @@ from cgraph.text_naming import default_vocabulary, name_study_by_text, read_voca
 from cgraph.text_tower import TextTower, has_text_tower
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
-N_EACH = 200
+N_EACH = 150
 """Tune and held-out images that are looked at: enough to name by, few enough to be quick."""
 
 

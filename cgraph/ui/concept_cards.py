@@ -10,6 +10,7 @@ import numpy as np
 from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
 from cgraph.exemplars import bands
+from cgraph.given_names import GivenName
 from cgraph.layer_catalogue import LayerCatalogue, layer_catalogue
 from cgraph.study import Study
 from cgraph.ui import words
@@ -65,6 +66,8 @@ def _card(study: Study, listed: LayerCatalogue, index: int, training: np.ndarray
         for kind, relatives in relations
     ]
     called = f"{name}, {concept}" if name else str(concept)
+    if isinstance(listed.names[index], GivenName):
+        called += ", named by hand"
     return ConceptCard(
         id=str(concept),
         name=name,

@@ -125,6 +125,7 @@ def test_names_are_shown_on_cards_lists_and_the_trace_page(folder: Path) -> None
     change_given_names(folder, scope, named)
     cards = payloads(run_page(PAGE, layer="12"), "cgraph_card_grid")[0]["items"]
     assert {card["name"] for card in cards} == {f"wheels {n} ✎" for n in range(24)}
+    assert all("named by hand" in card["label"] for card in cards)
     only = payloads(run_page(PAGE, layer="12", show="by hand"), "cgraph_card_grid")[0]["items"]
     assert len(only) == 24
     lists = payloads(run_page(PAGE, concept="L11/3"), "cgraph_concept_list")

@@ -47,9 +47,9 @@ function card(item, list) {
     add(line, "small", "", kind);
     for (const [name, weight] of relatives) {
       const sign = weight.startsWith("+") ? "raises" : "lowers";
-      // An id is short and says nothing once it is cut; a name may give way.
-      const whole = /^\w+\/\w+$/.test(name) ? " whole" : "";
-      const relative = add(line, "span", `relative ${sign}${whole}`);
+      const relative = add(line, "span", `relative ${sign}`);
+      // A short name, or an id, says nothing once it is cut; a long one gives way.
+      relative.style.flexShrink = name.length > 9 ? 1 : 0;
       add(relative, "span", "who", name);
       add(relative, "b", "", weight);
     }

@@ -86,7 +86,7 @@ def _explore(opened: OpenStudy) -> None:
 
 
 def _onward(selection: state.Selection) -> None:
-    with st.container(key="cg-onward", horizontal=True, gap="small"):
+    with st.container(key="cg-onward", horizontal=True, vertical_alignment="center", gap="small"):
         frame.onward_links(selection, "Concepts")
         link(selection)
 
@@ -175,7 +175,9 @@ def _controls(study: Study, layer: int, query: GridQuery) -> None:
     st.html(
         f"<p class='cg-quiet'>Every {term('concept')} of a layer with pictures from high, middle "
         f"and low activation: the strongest {term('exemplar', 'exemplars')} alone flatter it. "
-        "Choose one to see it in full and to name it.</p>"
+        "Choose one to see it in full and to name it. Names: ✎ given by hand, ≈ found by text, "
+        f"others by what is known of the images. {term('parent', 'Parents')} and "
+        f"{term('child', 'children')}: + raises, − lowers the odds.</p>"
     )
     with st.container(key="cg-controls", horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
