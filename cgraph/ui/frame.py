@@ -133,7 +133,8 @@ def _study_box(found: StudyList) -> None:
 
 
 def _study_chosen() -> None:
-    state.write(state.Selection(study=st.session_state[_STUDY_KEY]))
+    # What else the link says, such as the page of a list, is about the study before.
+    st.query_params.from_dict(state.Selection(study=st.session_state[_STUDY_KEY]).to_query())
 
 
 def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> OpenStudy | None:

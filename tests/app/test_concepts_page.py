@@ -110,9 +110,15 @@ class TestCards:
         matching = {c for c, n in own.items() if "thing" in (n.attribute, *(n.second or ()))}
         assert matching and set(ids(app)) == {str(concept) for concept in matching}
         app.text_input(key="concepts.find").set_value("<b>no such</b>").run()
-        assert "No concept of layer 2 fits ‘&lt;b&gt;no such&lt;/b&gt;’" in text(app)
+        assert "No concept of layer 2 fits ‘&lt;b&gt;no such&lt;/b&gt;’. Nor does one" in text(app)
         assert len(ids(press(app, "Show all concepts of the layer"))) == 24
         assert "find" not in app.query_params
+
+    def test_what_is_found_in_other_layers_only(self, study: Study) -> None:
+        app = run_page(PAGE, layer="2", find="L3/7")
+        assert "No concept of layer 2 fits ‘L3/7’. There are in other layers:" in text(app)
+        app = press(app, "Layer 3 (1)")
+        assert ids(app) == ["L3/7"] and app.query_params["layer"] == "3"
 
     def test_another_layer_begins_at_its_first_page(self, study: Study) -> None:
         app = run_page(PAGE, layer="2", page="3")

@@ -153,7 +153,8 @@ def _grid(
             type="tertiary",
         )
     if not shown:
-        _nothing(listed, query)
+        _nothing(study, listed, query)
+        _onward(selection)
         return
     card_grid(
         concept_cards(study, listed, shown),
@@ -223,7 +224,11 @@ def _controls(study: Study, layer: int, query: GridQuery) -> None:
 
 def _layer_chosen(study: Study, before: int) -> None:
     chosen = st.session_state[_LAYER]
-    state.change(study, layer=before if chosen is None else chosen, concept=None)
+    _go_to_layer(study, before if chosen is None else chosen)
+
+
+def _go_to_layer(study: Study, layer: int) -> None:
+    state.change(study, layer=layer, concept=None)
     grid_query.change(page=1)
 
 
@@ -241,14 +246,33 @@ def _count(
     return escape(text)
 
 
-def _nothing(listed: LayerCatalogue, query: GridQuery) -> None:
-    what = f"‘{escape(query.find)}’" if query.find else _KIND_NAMES[query.show]
-    st.html(
-        f"<p class='cg-sentence'>No concept of layer {listed.layer} fits {what}. Search for a part "
-        "of a name, an attribute or value such as ‘colour’, or a number; or look in another "
-        "layer.</p>"
+def _nothing(study: Study, listed: LayerCatalogue, query: GridQuery) -> None:
+    """Say that nothing was found here, and where else there is something."""
+    what = f"‘{escape(query.find)}’" if query.find else f"‘{_KIND_NAMES[query.show]}’"
+    others = [
+        (
+            layer,
+            len(catalogue(study, layer, study.naming.revision).find(query.find, kind=query.show)),
+        )
+        for layer in range(1, study.n_layers + 1)
+    ]
+    others = [(layer, n) for layer, n in others if n]
+    advice = (
+        "There are in other layers:"
+        if others
+        else "Nor does one of any other layer. Search for a part of a name, an attribute or value, "
+        "or a number such as L7/609."
     )
-    st.button("Show all concepts of the layer", on_click=_clear)
+    st.html(f"<p class='cg-sentence'>No concept of layer {listed.layer} fits {what}. {advice}</p>")
+    with st.container(key="cg-elsewhere", horizontal=True, gap="small"):
+        for layer, n in others:
+            st.button(
+                f"Layer {layer} ({n:,})",
+                on_click=_go_to_layer,
+                args=(study, layer),
+                type="tertiary",
+            )
+        st.button("Show all concepts of the layer", on_click=_clear)
 
 
 def _clear() -> None:
