@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cgraph.attribute_match import attribute_matches
 from cgraph.attributes import attribute_table
 from cgraph.coactivity import co_active
 from cgraph.exemplars import bands
+from cgraph.manifest import codes_file
 from cgraph.planted_config import PlantedConfig
 from cgraph.planted_study import write_planted_study
 from cgraph.study import Study
@@ -279,6 +281,24 @@ class TestOtherStudies:
         app = run_page(PAGE)
         assert app.subheader[0].value == "There is no study to show yet"
         assert not app.get("bidi_component")
+
+    @pytest.mark.parametrize("query", [{"layer": "2"}, {"concept": "L2/3"}])
+    def test_a_damaged_file_is_named(
+        self,
+        folder: Path,
+        tmp_path: Path,
+        app_environment: pytest.MonkeyPatch,
+        query: dict[str, str],
+    ) -> None:
+        shutil.copytree(folder, tmp_path / "bad" / "sizes")
+        codes = tmp_path / "bad" / "sizes" / codes_file(2, 0)
+        content = bytearray(codes.read_bytes())
+        content[len(content) // 2] ^= 1
+        codes.write_bytes(content)
+        app_environment.setenv("CGRAPH_STUDIES", str(tmp_path / "bad"))
+        app = run_page(PAGE, **query)
+        assert "The concepts cannot be shown." in app.error[0].value
+        assert "was changed after it was written" in app.error[0].value
 
     def test_dead_concepts_say_so(
         self, tmp_path: Path, app_environment: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.errors import CgraphError
 from cgraph.layer_catalogue import KINDS, ORDERS, LayerCatalogue
 from cgraph.study import Study
 from cgraph.ui import frame, grid_query, state, words
@@ -64,7 +65,13 @@ def show(opened: OpenStudy) -> None:
 def _explore(opened: OpenStudy) -> None:
     """Draw what the link asks for; only this runs again after a choice."""
     shelf.note_request()
-    study = opened.study
+    try:
+        _draw(opened.study)
+    except CgraphError as error:
+        st.error(words.plain(f"The concepts cannot be shown. {error}"))
+
+
+def _draw(study: Study) -> None:
     selection, _ = state.check(state.read()[0], study)
     if image := st.session_state.pop(_TRACED, None):
         st.switch_page("app.py", query_params=replace(selection, image=image).to_query())
