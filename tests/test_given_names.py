@@ -238,3 +238,13 @@ class TestStudy:
         give(copy, Study.open(copy).naming.scope, {"L1/0": "one"})
         shutil.copytree(copy, tmp_path / "elsewhere")
         assert Study.open(tmp_path / "elsewhere").name_of(ConceptId(1, 0)).text == "one"
+
+    def test_a_build_that_goes_on_keeps_them(self, copy):
+        from cgraph.pipeline import resume_study
+
+        give(copy, Study.open(copy).naming.scope, {"L3/2": "wheels"})
+        before = (copy / GIVEN_NAMES).read_bytes()
+        study = resume_study(copy, workers=1)
+        study.verify()
+        assert (copy / GIVEN_NAMES).read_bytes() == before
+        assert study.name_of(ConceptId(3, 2)).text == "wheels"
