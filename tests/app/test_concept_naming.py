@@ -148,3 +148,35 @@ def test_a_damaged_file_is_said_on_every_page(folder: Path) -> None:
 def test_markup_in_a_name_stays_text(folder: Path) -> None:
     app = write(run_page(PAGE, concept=str(CONCEPT)), "<b>&amp; *x*", "<i>Eve")
     assert "&lt;b&gt;&amp;amp; *x* ✎" in html(app) and "<i>Eve" not in html(app)
+
+
+class TestWords:
+    @pytest.fixture
+    def demo(self, tmp_path: Path, app_environment: pytest.MonkeyPatch) -> Path:
+        """A copy of the bundled study, of which a few images are looked at."""
+        folder = tmp_path / "demo" / "demo6"
+        shutil.copytree(Path(__file__).parents[2] / "data" / "demo", folder)
+        app_environment.setenv("CGRAPH_STUDIES", str(folder))
+        every = Study.rows
+        app_environment.setattr(Study, "rows", lambda study, part: every(study, part)[:130])
+        return folder
+
+    def test_the_page_finds_words_when_it_is_asked(self, demo: Path) -> None:
+        app = run_page(PAGE, concept="L12/11")
+        app.default_timeout = 200
+        app = press(app, "Find words for all concepts")
+        assert not app.error
+        assert "Find words for all concepts" not in labels(app)
+        assert "<th scope='row'>purple</th>" in text(app)
+        assert "The first is far enough ahead to be a name." in text(app)
+        again = Study.open(demo)
+        again.verify()
+        assert again.naming.by_text[ConceptId(12, 11)].text.startswith("purple")
+
+    def test_what_goes_wrong_is_said_and_can_be_tried_again(self, demo: Path) -> None:
+        (demo / "build.json").unlink()
+        app = run_page(PAGE, concept="L12/11")
+        app.default_timeout = 200
+        app = press(app, "Find words for all concepts")
+        assert "No words were stored. It is not known where the images" in app.error[0].value
+        assert "Find words for all concepts" in labels(app)

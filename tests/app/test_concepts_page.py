@@ -261,9 +261,12 @@ class TestOtherStudies:
         app = run_page(PAGE)
         assert len(ids(app)) == 24 and "of the 64 concepts of layer 12" in text(app)
         concept = next(c for c, n in study.names.items() if n.text == "purple" and c.layer == 12)
-        body = text(run_page(PAGE, concept=str(concept)))
+        app = run_page(PAGE, concept=str(concept))
+        body = text(app)
         assert "It matches colour ‘purple’ closely" in body
-        assert "<code>cgraph names text" in body
+        assert "<code>cgraph names text" in body and "Find words for all concepts" in [
+            button.label for button in app.button
+        ]
         assert "<th scope='row'>purple</th>" in body
 
     def test_one_pair_of_layers(self, tmp_path: Path, app_environment: pytest.MonkeyPatch) -> None:

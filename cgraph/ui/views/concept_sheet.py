@@ -22,6 +22,7 @@ from cgraph.ui.views.attribute_figures import attribute_figures
 from cgraph.ui.views.concept_naming import naming_form
 from cgraph.ui.views.concept_panel import name_sentence
 from cgraph.ui.views.sheet_lists import relation_tabs
+from cgraph.ui.views.text_figures import text_figures
 
 _BAND_WORDS = {
     "high": "strongest",
@@ -197,44 +198,7 @@ def _names(sheet: ConceptSheet) -> None:
         if measured is not None and measured is not name:
             sentences.append(f"Its measured name is ‘{escape(marked(measured))}’.")
     st.html("".join(f"<p class='cg-sentence'>{sentence}</p>" for sentence in sentences))
-    by_text = naming.by_text.get(concept)
-    if by_text is not None:
-        rows = "".join(
-            f"<tr><td>{escape(match.text)}</td><td>{words.fraction(match.score)}</td>"
-            f"<td>{words.signed(match.margin)}</td></tr>"
-            for match in by_text.matches
-        )
-        verdict = (
-            "The first is far enough ahead to be a name."
-            if by_text.text
-            else "None is near or far enough ahead to be a name."
-        )
-        st.html(
-            "<table class='cg-table'><caption>By text: words its images are most like. "
-            f"{verdict}</caption><thead><tr><th>word</th><th>{term('correlation')}</th>"
-            f"<th>ahead of the next</th></tr></thead><tbody>{rows}</tbody></table>"
-        )
-    elif naming.by_text:
-        st.html("<p class='cg-quiet'>By text: active in too few images to be compared.</p>")
-    else:
-        st.html(f"<p class='cg-quiet'>{_why_no_text(sheet.study)}</p>")
-
-
-def _why_no_text(study: Study) -> str:
-    from cgraph.errors import ModelError
-    from cgraph.text_tower import has_text_tower
-    from cgraph.tracing import model_folder
-
-    try:
-        folder = model_folder(study)
-    except ModelError:
-        return "By text: unknown, the model of this study was not found."
-    if not has_text_tower(folder):
-        return "By text: this model knows no texts."
-    return (
-        "By text: not looked for yet. <code>cgraph names text "
-        f"{escape(str(study.path))}</code> finds words for all concepts."
-    )
+    text_figures(sheet.study, concept)
 
 
 def _downloads(sheet: ConceptSheet) -> None:
