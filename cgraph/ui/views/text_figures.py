@@ -17,6 +17,7 @@ from cgraph.ui import resources, words
 from cgraph.ui.terms import term
 
 _ASKED = "text.asked"
+_STOP = "leave the page to stop"
 
 
 def text_figures(study: Study, concept: ConceptId) -> None:
@@ -85,15 +86,17 @@ def _ask(study: Study) -> None:
 
 
 def _find(study: Study) -> bool:
-    """Find words; whatever else is clicked meanwhile stops it, and nothing is stored then."""
+    """Find words. Clicks wait for it, and who leaves the page stops it: nothing is stored then."""
     from cgraph.text_naming import name_study_by_text
 
-    bar = st.progress(0.0, "Loading the model …")
+    bar = st.progress(0.0, f"Loading the model … {_STOP}")
     started = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         left = (time.monotonic() - started) / done * (total - done)
-        bar.progress(done / total, f"{done:,} of {total:,} images · {duration(left)} left")
+        bar.progress(
+            done / total, f"{done:,} of {total:,} images · {duration(left)} left · {_STOP}"
+        )
 
     try:
         name_study_by_text(study, on_progress=tell)
