@@ -152,13 +152,13 @@ def test_images_that_are_not_those_of_the_study(copy, tmp_path):
         name_study_by_text(study, vocabulary=words, images="nowhere")
     others = tmp_path / "others.json"
     write_bytes(others, to_json({"scenes": 7500, "seed": 9}))
-    with pytest.raises(ImageError, match=r"are not those of the study 'demo6': .* was changed"):
+    with pytest.raises(ImageError, match=rf"are not those of the study {study.name!r}: .* was"):
         name_study_by_text(study, vocabulary=words, images=others)
     write_bytes(others, to_json({"scenes": 10, "seed": 2}))
     with pytest.raises(ImageError, match="is missing"):
         name_study_by_text(study, vocabulary=words, images=others)
     (copy / "build.json").unlink()
-    with pytest.raises(ImageError, match="It is not known where the images of the study 'demo6'"):
+    with pytest.raises(ImageError, match=f"is not known where the images of the study {study.name!r}"):
         name_study_by_text(study, vocabulary=words)
     assert not (copy / TEXT_NAMES).exists()
 
