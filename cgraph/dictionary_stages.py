@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from cgraph.attributes import MIN_IMAGES, AttributeTable, attribute_table
 from cgraph.config import TRAIN, TUNE, BuildConfig
-from cgraph.dictionary import Dictionary, Preparation, layer_prefix
+from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError
 from cgraph.manifest import DICTIONARIES, IMAGES, evaluation_file
 from cgraph.metrics import matthews
+from cgraph.preparation import Preparation
 from cgraph.stages import WORK, Job, Outcome, split_of, tokens_of
 from cgraph.store import read_table, read_tensors, write_table, write_tensors
 

@@ -75,6 +75,12 @@ def is_intact(folder: Path, path: str, record: FileRecord) -> bool:
 
 def peak_memory_mb() -> float:
     """Return the most memory this process has held, in MB; 0 where the system does not tell."""
+    # What Linux tells by getrusage includes the parent's, up to the start of this program.
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
     try:
         import resource
     except ImportError:  # Windows

@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cgraph.dictionary import Dictionary, Preparation, layer_prefix
+from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError, StudyError
+from cgraph.preparation import Preparation
 
 
 def tokens(n=300, d=12, seed=0):

@@ -6,10 +6,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
+from cgraph.bag_fits import fit_bags
+from cgraph.bagging import draw_bags
 from cgraph.cli import main
 from cgraph.config import preset
 from cgraph.decoding import load_image
+from cgraph.logistic import MAX_ITER, TOLERANCE
+from cgraph.predictor import SparseInputs
+from cgraph.proximal_newton import Settings
 from cgraph.tracing import load_model, trace_image, trace_row
 
 
@@ -110,3 +117,42 @@ def test_images_of_another_kind_are_unusual_among_photographs(real_study, photog
     print(flagged)
     assert flagged["own"] <= 0.1
     assert flagged["noise"] >= 0.9
+
+
+def test_common_concepts_of_real_layers_are_fitted_as_by_liblinear(real_study):
+    """Prevalence decides the length of the bags: the commonest concept, a middling, a rare one."""
+    rows = real_study.rows("train")
+    left, right = (real_study.codes(layer).take(rows) for layer in (1, 2))
+    counts = right.counts()
+    inputs, prevalence = SparseInputs(left, binary=True), counts / len(rows)
+    ranked = np.argsort(-counts)
+    assert prevalence[ranked[0]] > 0.4
+    for child in ranked[[0, 24, 47]]:
+        n_positive = int(counts[child])
+        bags = draw_bags(
+            right.positives(child), len(rows), n_positive, 5, np.random.default_rng(int(child))
+        )
+        penalty = 0.004 * n_positive
+        every = np.ones(left.n_atoms, dtype=np.bool_)
+        settings = Settings(penalty, TOLERANCE, MAX_ITER)
+        weights, intercepts, violations = fit_bags(inputs.narrow, bags, n_positive, every, settings)
+        assert violations.max() <= TOLERANCE
+        y = np.arange(2 * n_positive) < n_positive
+        for bag, theta, intercept in zip(bags, weights, intercepts, strict=True):
+            X = inputs.csr[bag].toarray()
+            model = LogisticRegression(
+                l1_ratio=1, solver="liblinear", C=1 / penalty, tol=1e-7, intercept_scaling=100,
+                max_iter=5000, random_state=0,
+            ).fit(X, y)  # fmt: skip
+            reference = model.coef_[0], float(model.intercept_[0])
+            objective = _objective(X, y, reference, penalty)
+            assert _objective(X, y, (theta, intercept), penalty) <= objective * (1 + 1e-5)
+            gradient = X.T @ (expit(X @ reference[0] + reference[1]) - y)
+            decided = np.abs(np.abs(gradient) - penalty) > 0.01 * penalty
+            differ = (theta != 0) != (reference[0] != 0)
+            assert not (differ & decided).any()
+
+
+def _objective(X, y, fit, penalty):
+    score = X @ fit[0] + fit[1]
+    return np.logaddexp(0, np.where(y, -score, score)).sum() + penalty * np.abs(fit[0]).sum()

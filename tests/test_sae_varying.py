@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cgraph.dictionary import Dictionary, Preparation
+from cgraph.dictionary import Dictionary
 from cgraph.errors import ConfigError
+from cgraph.preparation import Preparation
 from cgraph.sae import BatchTopKSAE, ReluSAE, TopKSAE
 
 N_ATOMS, N_FEATURES = 48, 40

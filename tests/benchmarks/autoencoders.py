@@ -20,11 +20,12 @@ import numpy as np
 from cgraph.bagging import fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import PredictorConfig
-from cgraph.dictionary import Dictionary, Preparation, topk_codes
+from cgraph.dictionary import Dictionary, topk_codes
 from cgraph.evaluation import scored_mask
 from cgraph.ksvd import KSVD
 from cgraph.metrics import auc
 from cgraph.predictor import SparseInputs
+from cgraph.preparation import Preparation
 from cgraph.sae import BatchTopKSAE, ReluSAE, TopKSAE
 from tests.benchmarks.machine import describe, table
 from tests.benchmarks.real_tokens import real_tokens

@@ -28,10 +28,11 @@ from cgraph.bag_fits import fit_bags
 from cgraph.bagging import draw_bags, fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import PredictorConfig
-from cgraph.dictionary import Dictionary, Preparation
+from cgraph.dictionary import Dictionary
 from cgraph.logistic import MAX_ITER, TOLERANCE
 from cgraph.metrics import auc
 from cgraph.predictor import Predictors, SparseInputs
+from cgraph.preparation import Preparation
 from cgraph.proximal_newton import Settings
 from cgraph.sae import TopKSAE
 from tests.benchmarks.gates import Gate, compare_bags

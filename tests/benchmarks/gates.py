@@ -31,7 +31,9 @@ def liblinear_model(penalty: float) -> LogisticRegression:
 
 
 def liblinear(X: sparse.csr_array, y: np.ndarray, penalty: float) -> Fit:
-    """Fit with liblinear."""
+    """Fit with liblinear, which takes no wider indices than of 32 bits."""
+    narrow = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    X = sparse.csr_array((X.data, *narrow), X.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = liblinear_model(penalty).fit(X, y)
