@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from browsing import IDLE
@@ -111,7 +111,9 @@ def test_the_link_opens_the_same_view_on_a_fresh_page(chromium: Any, address: st
         chosen = first_card(page)
         page.locator(".cards button").first.click()
         title(page, chosen)
-        link = urlsplit(page.url).query
+        page.get_by_role("button", name="Link to this view").click()
+        link = urlsplit(page.locator("[data-testid=stCode]").inner_text()).query
+        assert dict(parse_qsl(link)) == dict(parse_qsl(urlsplit(page.url).query))
     with browse(chromium, address, f"?{link}") as page:
         title(page, chosen)
         page.get_by_role("button", name="← All concepts of layer 2").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -212,6 +213,24 @@ class TestInFull:
         assert body.count("<th scope='row'>") == 10
         app.toggle(key="sheet.all-attributes").set_value(True).run()
         assert text(app).count("<th scope='row'>") == len(found)
+
+    def test_a_concept_that_no_image_has(
+        self, study: Study, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cgraph.codes import Codes
+
+        silent = Codes.from_padded(np.full((500, 1), -1), np.zeros((500, 1)), 60)
+        monkeypatch.setattr(Study, "codes", lambda study, layer: silent)
+        record = type(study.graph).record
+        monkeypatch.setattr(
+            type(study.graph),
+            "record",
+            lambda graph, concept: dataclasses.replace(record(graph, concept), n_train=0),
+        )
+        body = text(run_page(PAGE, concept="L2/3"))
+        assert "No training image has this concept" in body
+        assert "It is active in no held-out image" in body
+        assert "No concept of its layer is active with it" in body
 
     def test_predicted_and_measured_are_told_apart(self, study: Study) -> None:
         body = text(run_page(PAGE, concept="L2/3"))

@@ -33,6 +33,12 @@ def attribute_figures(sheet: ConceptSheet) -> None:
             "there is nothing to compare the concept with.</p>"
         )
         return
+    if all(match.share == 0 for match in found):
+        st.html(
+            "<p class='cg-quiet'>It is active in no held-out image that anything is known of, so "
+            "there is nothing to compare.</p>"
+        )
+        return
     everything = len(found) <= N_SHOWN or bool(st.session_state.get(_ALL))
     shown = found if everything else found[:N_SHOWN]
     st.html(

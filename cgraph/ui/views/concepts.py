@@ -95,7 +95,7 @@ def _draw(study: Study) -> None:
 def _onward(selection: state.Selection) -> None:
     with st.container(key="cg-onward", horizontal=True, vertical_alignment="center", gap="small"):
         frame.onward_links(selection, "Concepts")
-        link(selection)
+        link(selection, grid_query.read()[0].to_query())
 
 
 def _choose(study: Study, text: str | None) -> None:

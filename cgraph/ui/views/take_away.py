@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -56,20 +56,26 @@ def downloads(images: Sequence[TracedImage]) -> None:
         st.caption(note)
 
 
-def link(selection: state.Selection) -> None:
+def link(selection: state.Selection, more: Mapping[str, str] | None = None) -> None:
     """Show the link that opens this view on any server that has the study.
 
     Parameters
     ----------
     selection : Selection
         Everything that is on show.
+    more : mapping of str to str, optional
+        Query parameters of this page alone.
     """
     stored = [image for image in selection.beside if not _is_upload(image)]
     image = None if _is_upload(selection.image) else selection.image
     shared = dataclasses.replace(selection, image=image, beside=tuple(stored))
     address = (st.context.url or "").split("?")[0]
     with st.popover("Link to this view", key="take.link", type="tertiary"):
-        st.code(f"{address}?{urlencode(shared.to_query())}", language=None, wrap_lines=True)
+        st.code(
+            f"{address}?{urlencode({**shared.to_query(), **(more or {})})}",
+            language=None,
+            wrap_lines=True,
+        )
         if image != selection.image or len(stored) < len(selection.beside):
             st.caption(
                 "Uploaded images stay on this machine and are no part of the link: whoever opens "
