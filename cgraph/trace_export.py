@@ -72,11 +72,11 @@ def edges_csv(traces: Iterable[Trace], name_of: NameOf) -> str:
         EDGE_COLUMNS,
         [
             (
-                guarded(trace.image_id),
+                cell_text(trace.image_id),
                 edge.parent,
-                guarded(name_of(edge.parent)),
+                cell_text(name_of(edge.parent)),
                 edge.child,
-                guarded(name_of(edge.child)),
+                cell_text(name_of(edge.child)),
                 edge.weight,
                 edge.contribution,
                 edge.share,
@@ -89,10 +89,10 @@ def edges_csv(traces: Iterable[Trace], name_of: NameOf) -> str:
 
 def _active_row(trace: Trace, active: ActiveConcept, name_of: NameOf) -> Sequence[object]:
     return (
-        guarded(trace.image_id),
+        cell_text(trace.image_id),
         active.concept.layer,
         active.concept,
-        guarded(name_of(active.concept)),
+        cell_text(name_of(active.concept)),
         "active",
         active.coefficient,
         active.probability,
@@ -106,10 +106,10 @@ def _active_row(trace: Trace, active: ActiveConcept, name_of: NameOf) -> Sequenc
 
 def _absent_row(trace: Trace, absent: Absence, name_of: NameOf) -> Sequence[object]:
     return (
-        guarded(trace.image_id),
+        cell_text(trace.image_id),
         absent.concept.layer,
         absent.concept,
-        guarded(name_of(absent.concept)),
+        cell_text(name_of(absent.concept)),
         "absent",
         0.0,
         absent.probability,
@@ -121,8 +121,8 @@ def _absent_row(trace: Trace, absent: Absence, name_of: NameOf) -> Sequence[obje
     )
 
 
-def guarded(value: str) -> str:
-    """Return words that no spreadsheet program takes for a formula."""
+def cell_text(value: str) -> str:
+    """Return words for a cell that no spreadsheet program takes for a formula."""
     return f"'{value}" if value.startswith(_FORMULA) else value
 
 

@@ -25,9 +25,8 @@ def run(**query: str) -> AppTest:
 
 
 def run_page(script: str, **query: str) -> AppTest:
-    """Run another page with a query, such as ``4_Concepts``; it must not raise."""
-    app = AppTest.from_file(str(APP), default_timeout=30)
-    app.switch_page(f"pages/{script}.py")
+    """Run another page than the first with a query; it must not raise."""
+    app = AppTest.from_file(str(APP), default_timeout=30).switch_page(script)
     for key, value in query.items():
         app.query_params[key] = value
     app.run()

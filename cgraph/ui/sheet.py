@@ -26,7 +26,7 @@ from cgraph.errors import CgraphError, StudyError
 from cgraph.exemplars import ActivationHistogram, Band, activation_histogram, bands
 from cgraph.layer_catalogue import concept_figures
 from cgraph.study import Study
-from cgraph.trace_export import guarded
+from cgraph.trace_export import cell_text
 from cgraph.ui.gallery import concept_name
 
 N_EXEMPLARS = 6
@@ -129,7 +129,7 @@ class ConceptSheet:
             (
                 kind,
                 edge.concept,
-                guarded(self.named(edge.concept)),
+                cell_text(self.named(edge.concept)),
                 edge.weight,
                 edge.selection_rate,
             )
@@ -143,7 +143,7 @@ class ConceptSheet:
         rows = [
             (
                 self.sibling(other.index),
-                guarded(self.named(self.sibling(other.index))),
+                cell_text(self.named(self.sibling(other.index))),
                 other.n_both,
                 other.share,
                 other.lift,
@@ -157,7 +157,7 @@ class ConceptSheet:
     def attributes_csv(self) -> str:
         """Return the attribute table as CSV."""
         rows = [
-            (guarded(m.attribute), guarded(m.value), m.n_images, m.correlation, m.auc, m.share)
+            (cell_text(m.attribute), cell_text(m.value), m.n_images, m.correlation, m.auc, m.share)
             for m in self.attributes
         ]
         head = ("attribute", "value", "held_out_images", "correlation", "auc", "share_active")

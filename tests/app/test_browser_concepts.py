@@ -88,8 +88,10 @@ def test_from_a_layer_to_a_concept_to_its_parent_and_back(
         assert cards.count() == 24
         tile = cards.first.locator("i").first
         assert tile.evaluate("i => getComputedStyle(i).backgroundImage").startswith('url("data:')
+        before = first_card(page)
         page.get_by_role("button", name="Next page →").click()
         page.get_by_text("25 to 48 of the 60 concepts").wait_for()
+        page.locator(f'.cards button[data-id="{before}"]').wait_for(state="detached")
         page.wait_for_function(IDLE)
         chosen = first_card(page)
         cards.first.click()

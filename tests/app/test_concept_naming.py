@@ -14,7 +14,7 @@ from cgraph.given_names import GIVEN_NAMES, GivenName, change_given_names
 from cgraph.store import LOCK_NAME
 from cgraph.study import Study
 
-PAGE = "4_Concepts"
+PAGE = "pages/4_Concepts.py"
 CONCEPT = ConceptId(12, 3)
 
 

@@ -24,7 +24,7 @@ from cgraph.planted_config import PlantedConfig
 from cgraph.planted_study import write_planted_study
 from cgraph.study import Study
 
-PAGE = "4_Concepts"
+PAGE = "pages/4_Concepts.py"
 DEMO = Path(__file__).parents[2] / "data" / "demo"
 CONFIG = PlantedConfig(
     n_layers=3, n_atoms=60, d_model=24, max_nnz=5, n_images=500, n_examples=2, thumbnail_px=48

@@ -135,7 +135,7 @@ class TestNames:
 )
 def test_correlations_have_words(strength: float, word: str) -> None:
     name = SimpleNamespace(text="red", attribute="colour", value="red", strength=strength)
-    sentence = concept_panel._match_sentence(name)
+    sentence = concept_panel.match_sentence(name)
     assert f"It matches colour ‘red’ {word}: a " in sentence
     assert f" of {strength:.2f} on " in sentence
 

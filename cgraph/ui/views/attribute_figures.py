@@ -47,7 +47,7 @@ def attribute_figures(sheet: ConceptSheet) -> None:
         "coefficient ranks images with the value above those without (0.50 by chance). By chance "
         f"the best of {len(found)} values would hardly reach a correlation of "
         f"{words.fraction(_chance(sheet))}.</p>"
-        f"<div class='cg-scroll'>{_table(shown)}</div>"
+        f"<div class='cg-wide'>{_table(shown)}</div>"
     )
     if len(found) > N_SHOWN:
         st.toggle(f"Show all {len(found)}", key=_ALL)
@@ -66,7 +66,7 @@ def _table(matches: tuple[AttributeMatch, ...]) -> str:
         for match in matches
     )
     return (
-        "<table class='cg-table'><thead><tr><th>attribute</th><th>value</th>"
+        "<table class='cg-matches'><thead><tr><th>attribute</th><th>value</th>"
         "<th>correlation</th><th>AUC</th><th>active in</th><th>images</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
     )

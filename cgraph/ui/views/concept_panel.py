@@ -100,11 +100,11 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     return (
         f"<h3 class='cg-concept' title='{title} ({facts.concept})'><span>{title}</span> "
         f"<small>{facts.concept}</small></h3><p class='cg-quiet'>{here}</p>"
-        f"<p class='cg-sentence'>{name_sentence(name)}</p>"
+        f"<p class='cg-sentence'>{match_sentence(name)}</p>"
     )
 
 
-def name_sentence(name: Any) -> str:
+def match_sentence(name: Any) -> str:
     """Say where a name comes from: who gave it, or how well the concept's images agree with it."""
     if isinstance(name, GivenName):
         return escape(f"Named by hand by {name.author} on {name.date[:10]}.")
@@ -114,10 +114,10 @@ def name_sentence(name: Any) -> str:
             f"{term('correlation')} of {words.fraction(name.strength)} on {term('held_out')} "
             "images."
         )
-    return _match_sentence(name)
+    return _attribute_sentence(name)
 
 
-def _match_sentence(name: Any) -> str:
+def _attribute_sentence(name: Any) -> str:
     """Say how well the images of a concept agree with the attribute that gives it its name."""
     how = next(word for least, word in _MATCHES if name.strength >= least)
     return (

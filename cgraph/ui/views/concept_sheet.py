@@ -20,7 +20,7 @@ from cgraph.ui.terms import MEASURED, PREDICTED, term
 from cgraph.ui.thumbnails import thumbnail_uri
 from cgraph.ui.views.attribute_figures import attribute_figures
 from cgraph.ui.views.concept_naming import naming_form
-from cgraph.ui.views.concept_panel import name_sentence
+from cgraph.ui.views.concept_panel import match_sentence
 from cgraph.ui.views.sheet_lists import relation_tabs
 from cgraph.ui.views.text_figures import text_figures
 
@@ -194,7 +194,7 @@ def _names(sheet: ConceptSheet) -> None:
     if name is None:
         sentences = ["It has no name: nothing that is known of the images matches it well."]
     else:
-        sentences = [name_sentence(name)]
+        sentences = [match_sentence(name)]
         if measured is not None and measured is not name:
             sentences.append(f"Its measured name is ‘{escape(marked(measured))}’.")
     st.html("".join(f"<p class='cg-sentence'>{sentence}</p>" for sentence in sentences))

@@ -313,7 +313,7 @@ def _pages(query: GridQuery, n_found: int) -> None:
 
 
 def _csv(study: Study, listed: LayerCatalogue, found: np.ndarray) -> str:
-    from cgraph.trace_export import guarded
+    from cgraph.trace_export import cell_text
 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
@@ -324,7 +324,7 @@ def _csv(study: Study, listed: LayerCatalogue, found: np.ndarray) -> str:
         writer.writerow(
             [
                 concept,
-                guarded(concept_name(study, concept)),
+                cell_text(concept_name(study, concept)),
                 float(listed.prevalence[index]),
                 auc if words.known(auc) else "",
                 listed.n_parents[index],

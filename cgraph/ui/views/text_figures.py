@@ -53,7 +53,7 @@ def _table(name: TextName) -> str:
         else "None is near or far enough ahead to be a name."
     )
     return (
-        "<table class='cg-table'><caption>By text: the words that its images are most like, on "
+        "<table class='cg-matches'><caption>By text: the words that its images are most like, on "
         f"{term('held_out')} images. {verdict}</caption><thead><tr><th>word</th>"
         f"<th>{term('correlation')}</th><th>ahead of the next</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
