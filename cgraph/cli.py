@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import __version__, edit_command
+from cgraph import __version__, edit_command, names_command
 from cgraph.cli_graph import add_graph_command
 from cgraph.config import ENCODERS, METHODS, PRESETS
 from cgraph.errors import CgraphError, ConfigError, ImageError
@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("study", type=Path, help="a study folder")
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
+
+    names_command.add_parser(commands)
 
     demo = commands.add_parser(
         "demo",
@@ -249,6 +251,7 @@ def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
     from cgraph.store import write_bytes
     from cgraph.study import Study
+    from cgraph.study_names import marked
     from cgraph.trace_export import concepts_csv, edges_csv
     from cgraph.trace_text import trace_text
     from cgraph.tracing import load_model, trace_image
@@ -256,6 +259,7 @@ def _trace(options: argparse.Namespace) -> int:
     if options.json is not None and not Path(options.json).name and options.json != "-":
         raise ConfigError(f"--json is {options.json!r}: give the name of a file to write.")
     study = Study.open(options.study)
+    names_command.warn(study)
     model = None
     traces, failed = [], 0
     for path in options.images:
@@ -271,7 +275,7 @@ def _trace(options: argparse.Namespace) -> int:
 
     def name_of(concept: Any) -> str:
         name = study.name_of(concept)
-        return "" if name is None else name.text
+        return "" if name is None else marked(name)
 
     if options.json != "-":
         for trace in traces:

@@ -157,7 +157,9 @@ def name_concepts(
     strengths = _enough(matthews(own, truth), own, truth)
     best = strengths.argmax(axis=1)
     strength = strengths[np.arange(len(best)), best]
-    named = np.flatnonzero(strength >= _least(MIN_STRENGTH, len(tune), len(table.columns)))
+    named = np.flatnonzero(
+        strength >= least_correlation(MIN_STRENGTH, len(tune), len(table.columns))
+    )
     measured = matthews(labels.take(held_out), table.take(held_out))
     families: dict[int, list[int]] = defaultdict(list)
     for concept in named.tolist():
@@ -191,7 +193,7 @@ def _enough(
     return strengths
 
 
-def _least(wanted: float, n_images: int, n_values: int) -> float:
+def least_correlation(wanted: float, n_images: int, n_values: int) -> float:
     """Return the least correlation that counts: `wanted`, or more where chance reaches it.
 
     Of unrelated variables √n · correlation is about normal; the best of all values must be beyond
@@ -211,7 +213,7 @@ def _tell_apart(
     labels, others = own.take(inside), truth[inside]
     strengths = _enough(matthews(labels, others), labels, others)[list(family)]
     best = strengths.argmax(axis=1)
-    least = _least(MIN_SECOND_STRENGTH, len(inside), len(table.columns))
+    least = least_correlation(MIN_SECOND_STRENGTH, len(inside), len(table.columns))
     seconds = {
         concept: int(best[n]) if strengths[n, best[n]] >= least else None
         for n, concept in enumerate(family)
@@ -227,7 +229,7 @@ class _Texts:
     """Values as people write them; a value of two attributes says which it is of."""
 
     def __init__(self, table: AttributeTable) -> None:
-        plain = [_text(attribute, value) for attribute, value in table.columns]
+        plain = [text_of(attribute, value) for attribute, value in table.columns]
         times = Counter(plain)
         self._texts = [
             text if times[text] == 1 else f"{text} ({value if value == YES else attribute})"
@@ -249,7 +251,8 @@ class _Texts:
         return texts
 
 
-def _text(attribute: str, value: str) -> str:
+def text_of(attribute: str, value: str) -> str:
+    """Return an attribute value as people write it."""
     if value == YES:
         return attribute.replace("_", " ")
     if value.lstrip("-").isdigit():

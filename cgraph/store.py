@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -190,6 +191,17 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     write_bytes(path, save({name: np.ascontiguousarray(a) for name, a in tensors.items()}))
 
 
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows of a table, with None for a figure that is not a finite number."""
+    return [
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        for row in table.to_pylist()
+    ]
+
+
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Read named arrays written by `write_tensors`.
 
@@ -274,19 +286,25 @@ def file_record(path: Path, stage: str) -> FileRecord:
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a study folder for one build; the system frees it when the process ends.
+def folder_lock(folder: Path, wait: float = 0) -> Iterator[None]:
+    """Hold a study folder for one writer; the system frees it when the process ends.
+
+    Parameters
+    ----------
+    folder : Path
+    wait : float
+        Seconds to wait for another who holds it.
 
     Raises
     ------
     StudyError
-        If another build holds it.
+        If another writer holds it.
     """
     from filelock import FileLock, Timeout
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME, timeout=0)
+        lock = FileLock(folder / LOCK_NAME, timeout=wait)
         lock.acquire()
     except Timeout:
         raise StudyError(

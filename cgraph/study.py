@@ -8,9 +8,6 @@ is specified in docs/study-format.md; `cgraph.pipeline` writes it.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,6 @@ from cgraph.manifest import (
     EXAMPLES,
     IMAGES,
     MANIFEST,
-    NAMES,
     QUALITY,
     SCHEMA,
     STAGES,
@@ -43,11 +39,12 @@ from cgraph.manifest import (
     rebuild_advice,
     rebuild_command,
 )
-from cgraph.naming import NAME_SCHEMA, ConceptName, names_from_table
+from cgraph.naming import ConceptName
 from cgraph.novelty import Usual
 from cgraph.store import (
     codes_from_table,
     file_record,
+    plain_rows,
     read_json,
     read_table,
     read_tensors,
@@ -58,7 +55,9 @@ from cgraph.study_checks import (
     check_columns,
     check_finished,
     check_images,
+    fitting,
 )
+from cgraph.study_names import Name, StudyNames
 from cgraph.trace import Trace
 
 
@@ -81,6 +80,7 @@ class Study:
         self.manifest = manifest
         self._checked: set[str] = set()
         self._codes: dict[int, Codes] = {}
+        self._training_codes: dict[int, Codes] = {}
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
@@ -176,7 +176,7 @@ class Study:
     @cached_property
     def graph(self) -> ConceptGraph:
         """The concept graph: all concepts and edges."""
-        with self._naming("graph"):
+        with fitting(self.path / "graph"):
             graph = ConceptGraph.from_tables(
                 read_table(self.file(CONCEPTS)), read_table(self.file(EDGES))
             )
@@ -185,27 +185,24 @@ class Study:
         return graph
 
     @cached_property
+    def naming(self) -> StudyNames:
+        """What concepts are called, by hand, by attribute and by text."""
+        layers = range(1, self.n_layers + 1)
+        return StudyNames(
+            self.path,
+            self.manifest,
+            file=self.file,
+            sizes=lambda: tuple(map(self.graph.n_concepts, layers)),
+        )
+
+    @property
     def names(self) -> dict[ConceptId, ConceptName]:
         """Names of the concepts that have one, from what is known of the images."""
-        table = read_table(self.file(NAMES))
-        with self._naming(NAMES):
-            check_columns(table, NAME_SCHEMA)
-            return names_from_table(table)
+        return self.naming.by_attribute
 
-    def name_of(self, concept: ConceptId) -> ConceptName | None:
-        """Return what a concept is called; ``None`` if nothing known matches it well."""
-        return self.names.get(concept)
-
-    @contextmanager
-    def _naming(self, relative: str) -> Iterator[None]:
-        """Say of which file it is that its content does not fit the study."""
-        try:
-            yield
-        except (ValueError, KeyError, TypeError) as error:
-            raise StudyError(
-                f"{self.path / relative} does not fit the rest of the study: {error}. Build the "
-                "study again."
-            ) from None
+    def name_of(self, concept: ConceptId) -> Name | None:
+        """Return what a concept is called: by hand, else by attribute, else by text, else None."""
+        return self.naming.of(concept)
 
     @cached_property
     def _dictionaries(self) -> list[Dictionary]:
@@ -213,7 +210,7 @@ class Study:
         found = []
         for layer in range(1, self.n_layers + 1):
             dictionary = Dictionary.of_layer(tensors, layer)
-            with self._naming(DICTIONARIES):
+            with fitting(self.path / DICTIONARIES):
                 sizes = dictionary.n_atoms, dictionary.d_model
                 wanted = self.graph.n_concepts(layer), self.d_model
                 if sizes != wanted:
@@ -232,7 +229,7 @@ class Study:
             for part in range(int(self.manifest.images["n_parts"])):
                 path = self.file(codes_file(layer, part))
                 parts.append(codes_from_table(read_table(path), path))
-            with self._naming(f"codes/layer-{layer:02d}"):
+            with fitting(self.path / f"codes/layer-{layer:02d}"):
                 check_codes(parts, len(self.image_ids), self.graph.n_concepts(layer))
             self._codes[layer] = Codes.concatenate(parts)
         return self._codes[layer]
@@ -245,7 +242,7 @@ class Study:
     @cached_property
     def _images(self) -> pa.Table:
         table = read_table(self.file(IMAGES))
-        with self._naming(IMAGES):
+        with fitting(self.path / IMAGES):
             check_images(table, self.manifest.images["n"])
         return table
 
@@ -281,19 +278,26 @@ class Study:
 
     def attributes(self, row: int) -> dict[str, Any]:
         """Return what the image set says of one image, such as its label."""
-        with self._naming(IMAGES):
+        with fitting(self.path / IMAGES):
             values = json.loads(self._images.column("attributes")[row].as_py())
             if not isinstance(values, dict):
                 raise ValueError(f"the attributes of row {row} are {values!r}")
         return values
 
+    @property
+    def pixel_hashes(self) -> list[str]:
+        """Hash of the pixels of every image, in the order of `image_ids`."""
+        return self._images.column("pixel_hash").to_pylist()
+
     def thumbnail(self, row: int) -> bytes:
         """Return a small JPEG of one image."""
         return self._images.column("thumbnail")[row].as_py()
 
-    @cached_property
-    def _training_codes(self) -> dict[int, Codes]:
-        return {}
+    def training_codes(self, layer: int) -> Codes:
+        """Return the codes of the training images at a layer; rows as in ``rows(TRAIN)``."""
+        if layer not in self._training_codes:
+            self._training_codes[layer] = self.codes(layer).take(self.rows(TRAIN))
+        return self._training_codes[layer]
 
     def exemplars(self, concept: ConceptId, n: int) -> list[tuple[int, float]]:
         """Return the training images in which a concept is strongest.
@@ -308,10 +312,7 @@ class Study:
         list of (row, coefficient)
             Strongest first; fewer than `n` for a rare concept.
         """
-        if concept.layer not in self._training_codes:
-            training = self.codes(concept.layer).take(self.rows(TRAIN))
-            self._training_codes[concept.layer] = training
-        places, values = self._training_codes[concept.layer].exemplars(concept.index, n)
+        places, values = self.training_codes(concept.layer).exemplars(concept.index, n)
         rows = self.rows(TRAIN)[places]
         return [(int(row), float(value)) for row, value in zip(rows, values, strict=True)]
 
@@ -319,14 +320,14 @@ class Study:
         """Return a table of held-out figures: ``pairs``, ``concepts`` or ``layers``."""
         table = read_table(self.file(evaluation_file(name)))
         if name in EVALUATION_SCHEMAS:
-            with self._naming(evaluation_file(name)):
+            with fitting(self.path / evaluation_file(name)):
                 check_columns(table, EVALUATION_SCHEMAS[name])
         return table
 
     @cached_property
     def usual(self) -> Usual:
         """What is usual for images of this study."""
-        with self._naming(USUAL):
+        with fitting(self.path / USUAL):
             usual = Usual.from_tensors(read_tensors(self.file(USUAL)))
             sizes, wanted = usual.sizes, (self.n_layers, self.d_model)
             if sizes != wanted:
@@ -335,7 +336,7 @@ class Study:
 
     @cached_property
     def _examples(self) -> dict[int, dict[str, Any]]:
-        with self._naming(EXAMPLES):
+        with fitting(self.path / EXAMPLES):
             entries = {int(entry["row"]): entry for entry in read_json(self.file(EXAMPLES))}
             strangers = set(entries) - set(range(len(self.image_ids)))
             if strangers:
@@ -384,20 +385,9 @@ class Study:
             "config": self.config.to_dict(),
             "versions": self.manifest.versions,
             "n_edges": self.graph.n_edges,
-            "layers": _rows_without_nan(self.evaluation("layers")),
-            "pairs": _rows_without_nan(self.evaluation("pairs")),
+            "layers": plain_rows(self.evaluation("layers")),
+            "pairs": plain_rows(self.evaluation("pairs")),
             "n_named": [sum(c.layer == layer for c in self.names) for layer in layers],
             **quality,
             "build": stages,
         }
-
-
-def _rows_without_nan(table: pa.Table) -> list[dict[str, Any]]:
-    """Return rows in which a figure that could not be computed is None."""
-    return [
-        {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.items()
-        }
-        for row in table.to_pylist()
-    ]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
 
 from cgraph.codes import Codes
 from cgraph.config import SPLIT_SHARES, Inputs
+from cgraph.errors import StudyError
 from cgraph.evaluation import FIGURE_SCHEMA, LAYER_SCHEMA, PAIR_SCHEMA
 from cgraph.store import distinct
 
@@ -150,3 +153,14 @@ def check_codes(parts: list[Codes], n_images: int, n_concepts: int) -> None:
     wrong = {part.n_atoms for part in parts} - {n_concepts}
     if wrong:
         raise ValueError(f"they have {wrong.pop()} concepts, and the graph has {n_concepts}")
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Say of which file it is that its content does not fit the study."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(
+            f"{path} does not fit the rest of the study: {error}. Build the study again."
+        ) from None

@@ -133,7 +133,8 @@ def _study_box(found: StudyList) -> None:
 
 
 def _study_chosen() -> None:
-    state.write(state.Selection(study=st.session_state[_STUDY_KEY]))
+    # What else the link says, such as the page of a list, is about the study before.
+    st.query_params.from_dict(state.Selection(study=st.session_state[_STUDY_KEY]).to_query())
 
 
 def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> OpenStudy | None:
@@ -153,6 +154,8 @@ def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> O
             continue
         checked, more = state.check(selection, study)
         remarks += more
+        if study.naming.problem:
+            remarks.append(f"Names given by hand are not shown. {study.naming.problem}")
         _passed_over(found)
         others = tuple(other for other in found.entries if other is not entry)
         return OpenStudy(entry, study, checked, others)

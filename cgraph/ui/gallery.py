@@ -8,6 +8,7 @@ from typing import Any
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT
 from cgraph.study import Study
+from cgraph.study_names import marked
 from cgraph.ui.drawing import Looks
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 
@@ -45,9 +46,9 @@ def concept_image(study: Study, concept: ConceptId) -> str:
 
 
 def concept_name(study: Study, concept: ConceptId) -> str:
-    """Return what people call a concept, or nothing if it has no name."""
+    """Return what people call a concept with the mark of its kind, or nothing without a name."""
     name = study.name_of(concept)
-    return name.text if name is not None else ""
+    return marked(name) if name is not None else ""
 
 
 @lru_cache(maxsize=8)

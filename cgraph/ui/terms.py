@@ -6,6 +6,12 @@ from html import escape
 
 from cgraph import glossary
 
+MEASURED = "<span class='cg-mark'>● measured in the network</span>"
+"""HTML of the mark of figures that were measured on what the network does."""
+
+PREDICTED = "<span class='cg-mark cg-predicted'>◇ predicted by the graph</span>"
+"""HTML of the mark of what the graph predicts, or how well it does."""
+
 
 def term(key: str, label: str | None = None) -> str:
     """Return a word as HTML that shows its meaning when it is pointed at, tapped or focused.

@@ -65,3 +65,28 @@ def picture_uri(image: Image.Image, longest: int) -> str:
 def exemplar_rows(study: Any, concept: Any, n: int) -> tuple[int, ...]:
     """Return the rows of the training images in which a concept is strongest."""
     return tuple(row for row, _ in study.exemplars(concept, n))
+
+
+@lru_cache(maxsize=4096)
+def strip_uri(study: Any, rows: tuple[int, ...], side: int) -> str:
+    """Return thumbnails side by side in one small picture: many share one head of a file.
+
+    Parameters
+    ----------
+    study : Study
+    rows : tuple of int
+        Rows of the images, left to right; at least one.
+    side : int
+        Side of each square, in pixels.
+    """
+    strip = Image.new("RGB", (side * len(rows), side))
+    for place, row in enumerate(rows):
+        with Image.open(io.BytesIO(study.thumbnail(row))) as image:
+            shorter = min(image.size)
+            left, top = (image.width - shorter) // 2, (image.height - shorter) // 2
+            box = (left, top, left + shorter, top + shorter)
+            square = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
+        strip.paste(square, (side * place, 0))
+    buffer = io.BytesIO()
+    strip.save(buffer, "WEBP", quality=68, method=0)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

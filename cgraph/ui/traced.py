@@ -9,6 +9,7 @@ from functools import cached_property
 
 from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
+from cgraph.given_names import GivenName
 from cgraph.study import Study
 from cgraph.trace import ActiveConcept, Trace
 from cgraph.ui import gallery, words
@@ -119,7 +120,8 @@ class TracedImage:
 
         def weight(active: ActiveConcept) -> tuple[bool, float]:
             name = self.study.name_of(active.concept)
-            held = max(name.strength, 0.0) if name else 1.0
+            # How well a name given by hand fits was not measured.
+            held = 1.0 if name is None or isinstance(name, GivenName) else max(name.strength, 0.0)
             rarity = math.log((n_train + 1) / (counts[active.concept.index] + 1))
             return name is not None, abs(active.coefficient) * rarity * held
 

@@ -9,6 +9,9 @@ from typing import Any
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.given_names import GivenName
+from cgraph.study_names import marked
+from cgraph.text_names import TextName
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
@@ -93,7 +96,7 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
     name = traced.study.name_of(facts.concept)
     if name is None:
         return f"<h3 class='cg-concept'>{facts.concept}</h3><p class='cg-quiet'>{here}</p>"
-    title = escape(name.text, quote=True)
+    title = escape(marked(name), quote=True)
     return (
         f"<h3 class='cg-concept' title='{title} ({facts.concept})'><span>{title}</span> "
         f"<small>{facts.concept}</small></h3><p class='cg-quiet'>{here}</p>"
@@ -102,6 +105,19 @@ def _heading(facts: ConceptFacts, traced: TracedImage) -> str:
 
 
 def match_sentence(name: Any) -> str:
+    """Say where a name comes from: who gave it, or how well the concept's images agree with it."""
+    if isinstance(name, GivenName):
+        return escape(f"Named by hand by {name.author} on {name.date[:10]}.")
+    if isinstance(name, TextName):
+        return (
+            f"Named by text: its images are most like ‘{escape(name.matches[0].text)}’, a "
+            f"{term('correlation')} of {words.fraction(name.strength)} on {term('held_out')} "
+            "images."
+        )
+    return _attribute_sentence(name)
+
+
+def _attribute_sentence(name: Any) -> str:
     """Say how well the images of a concept agree with the attribute that gives it its name."""
     how = next(word for least, word in _MATCHES if name.strength >= least)
     return (

@@ -41,7 +41,8 @@ _LAYER = "layer-"
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _stored_image(entry: StudyEntry, row: int) -> TracedImage:
+def _stored_image(entry: StudyEntry, row: int, names: str) -> TracedImage:
+    """Trace an image of the study; drawn again when somebody has named a concept since."""
     from cgraph import tracing
 
     study = resources.open_study(entry)
@@ -58,7 +59,7 @@ def _stored_image(entry: StudyEntry, row: int) -> TracedImage:
 @st.cache_resource(
     max_entries=32, show_spinner="Tracing the image … The first one waits for the model to load."
 )
-def _uploaded_image(entry: StudyEntry, digest: str, _upload: Upload) -> TracedImage:
+def _uploaded_image(entry: StudyEntry, digest: str, names: str, _upload: Upload) -> TracedImage:
     from cgraph import tracing
 
     study, image = resources.open_study(entry), _upload.image
@@ -124,7 +125,7 @@ def image_on_show(opened: OpenStudy) -> TracedImage:
             state.change(opened.study, image=None, concept=None)
             st.error(words.plain(f"The image {upload.name!r} was not traced again. {error}"))
     shown = list(opened.study.examples) or gallery.held_out_rows(opened.study)
-    return _stored_image(opened.entry, shown[0])
+    return _stored_image(opened.entry, shown[0], opened.study.naming.revision)
 
 
 def _trace_new(opened: OpenStudy, pending: list[Upload]) -> list[TracedImage]:
@@ -140,7 +141,9 @@ def _trace_new(opened: OpenStudy, pending: list[Upload]) -> list[TracedImage]:
                 text += f" · {duration(left)} left"
             bar.progress(place / len(pending), words.plain(text))
         try:
-            traced.append(_uploaded_image(opened.entry, upload.digest, upload))
+            traced.append(
+                _uploaded_image(opened.entry, upload.digest, opened.study.naming.revision, upload)
+            )
         except CgraphError as error:
             st.error(words.plain(f"The image {upload.name!r} was not traced. {error}"))
         else:
@@ -153,8 +156,8 @@ def _trace_new(opened: OpenStudy, pending: list[Upload]) -> list[TracedImage]:
 def _image(opened: OpenStudy, image_id: str) -> TracedImage:
     upload = uploads.find(image_id)
     if upload is not None:
-        return _uploaded_image(opened.entry, upload.digest, upload)
-    return _stored_image(opened.entry, opened.study.row(image_id))
+        return _uploaded_image(opened.entry, upload.digest, opened.study.naming.revision, upload)
+    return _stored_image(opened.entry, opened.study.row(image_id), opened.study.naming.revision)
 
 
 def _beside(opened: OpenStudy, traced: TracedImage) -> list[TracedImage]:
