@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import __version__, edit_command, names_command
-from cgraph.cli_graph import add_graph_command
+from cgraph import __version__, edit_command, graph_command, names_command
 from cgraph.config import ENCODERS, METHODS, PRESETS
 from cgraph.errors import CgraphError, ConfigError, ImageError
 
@@ -99,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     trace.set_defaults(run=_trace)
 
-    add_graph_command(commands)
+    graph_command.add_parser(commands)
     edit_command.add_parser(commands)
 
     info = commands.add_parser("info", help="show a study's settings and held-out figures")

@@ -12,7 +12,7 @@ _FORMATS = ("graphml", "gexf", "json", "parquet", "csv")
 _SIGNS = ("both", "raises", "lowers")
 
 
-def add_graph_command(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command to those of the command line."""
     graph = commands.add_parser(
         "graph",

@@ -8,7 +8,7 @@ import networkx as nx
 import pytest
 from planted_study import parents_of, write_study
 
-from cgraph import cli_graph
+from cgraph import graph_command
 from cgraph.cli import main
 from cgraph.edge_index import SIGNS
 from cgraph.graph_export import FORMATS
@@ -89,7 +89,7 @@ def test_what_makes_no_sense_is_refused(
 
 def test_the_choices_are_those_of_the_library() -> None:
     # Written out in the command, so that the parser loads no arrays.
-    assert tuple(FORMATS) == cli_graph._FORMATS and cli_graph._SIGNS == SIGNS
+    assert tuple(FORMATS) == graph_command._FORMATS and graph_command._SIGNS == SIGNS
 
 
 def test_a_folder_is_no_file(
