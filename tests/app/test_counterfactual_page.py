@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from cgraph.ui.resources import find_studies
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "pages" / "3_Counterfactual.py"
 DEMO = ROOT / "data" / "demo"
+HEAVY = ("torch", "transformers", "numba", "sklearn", "scipy", "pandas", "networkx")
 
 
 def run(**query: str) -> AppTest:
@@ -315,6 +319,30 @@ def test_a_study_with_one_layer_pair(app_environment: pytest.MonkeyPatch, tmp_pa
     for view in ("states", "graph", "output", "two", "often"):
         run(view=view)
     assert "nothing comes after it" in summary(run(edit="L2/1"))
+
+
+_FIRST_PAINT = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+
+app = AppTest.from_file({str(PAGE)!r}, default_timeout=60).run()
+assert not app.exception and not app.error
+assert app.get("bidi_component"), "the table was not drawn"
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+
+
+def test_the_first_paint_loads_nothing_that_takes_long(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_PAINT],
+        cwd=tmp_path,
+        env={**os.environ, "CGRAPH_STUDIES": str(DEMO)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_without_a_study_the_page_says_how_to_build_one(

@@ -97,6 +97,7 @@ def timed(page: Any, selectors: list[str], watched: str) -> list[float]:
     """Click each element and return milliseconds until what is watched has changed."""
     times = []
     for selector in selectors:
+        page.locator(selector).first.wait_for(state="attached", timeout=20_000)
         page.evaluate(CLICK, [selector, watched])
         page.wait_for_function("window.cgraphTook !== null", timeout=60_000)
         times.append(page.evaluate("window.cgraphTook"))
@@ -121,7 +122,9 @@ def check(page: Any, study: Any) -> None:
     from cgraph.ui.gallery import held_out_rows
 
     row = next(iter(study.examples), held_out_rows(study)[0])
-    listed = page.locator(".st-key-cf-set-row button", has_text="L").all_inner_texts()
+    pills = page.locator(f"{SET} button", has_text="✕")
+    pills.first.wait_for(timeout=60_000)
+    listed = pills.all_inner_texts()
     on, off = [], []
     for text in listed:
         found = re.search(r"(L[0-9]+/[0-9]+)\s+(on|off)\b", text)
@@ -178,7 +181,7 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
             if "measured" in page.locator(".cf-summary").inner_text():
                 measured = switches(page, options.clicks, options.seed + 1)
                 break
-            if "nothing was measured" in page.inner_text("body"):
+            if "not measured" in page.locator(".cf-table").first.inner_text():
                 break
             page.wait_for_timeout(1000)
         page.close()
