@@ -91,7 +91,7 @@ def test_the_job_on_the_demo(chromium: Any, demo_address: str, tmp_path: Path) -
         download.value.save_as(path)
         saved = SavedEdit.from_json(path.read_text())
         assert saved.edit.to_text() == query(seen, "edit")
-        assert json.loads(path.read_text())["study"] == "demo6"
+        assert json.loads(path.read_text())["study"] == "demo"
         page.keyboard.press("Escape")
 
         link = page.url
