@@ -29,7 +29,7 @@ def tower():
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    folder = tmp_path / "demo6"
+    folder = tmp_path / "demo"
     shutil.copytree(DEMO, folder)
     all_rows = Study.rows
     monkeypatch.setattr(Study, "rows", lambda study, part: all_rows(study, part)[:N_EACH])

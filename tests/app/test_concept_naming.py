@@ -154,7 +154,7 @@ class TestWords:
     @pytest.fixture
     def demo(self, tmp_path: Path, app_environment: pytest.MonkeyPatch) -> Path:
         """A copy of the bundled study, of which a few images are looked at."""
-        folder = tmp_path / "demo" / "demo6"
+        folder = tmp_path / "demo" / "demo"
         shutil.copytree(Path(__file__).parents[2] / "data" / "demo", folder)
         app_environment.setenv("CGRAPH_STUDIES", str(folder))
         every = Study.rows
