@@ -32,18 +32,34 @@ IDLE = """() => document.querySelector('[data-testid=stApp]')
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its file name, the window's size and the colour scheme."""
+    """One picture: its file name, the window's size, the colour scheme, the page and its query.
+
+    `ready` selects what must stand before the picture is taken.
+    """
 
     name: str
     width: int
     height: int
     scheme: str
+    page: str = ""
+    ready: str = ".node"
 
 
 PICTURES = (
     Picture("trace-light", 1360, 1060, "light"),
     Picture("trace-dark", 1360, 1060, "dark"),
     Picture("trace-narrow", 420, 900, "light"),
+    Picture("graph", 1360, 900, "light", "Graph", ".matrix .scroll > svg"),
+    Picture("evaluation", 1360, 900, "light", "Evaluation", ".figure svg"),
+    Picture(
+        "counterfactual",
+        1360,
+        1060,
+        "light",
+        "Counterfactual",
+        ".cf-summary:has-text('were measured')",
+    ),
+    Picture("concepts", 1360, 900, "light", "Concepts", ".cards li"),
 )
 
 
@@ -83,8 +99,8 @@ def take(browser: Browser, address: str, picture: Picture) -> bytes:
         color_scheme=picture.scheme,
         reduced_motion="reduce",
     )
-    page.goto(address)
-    page.locator(".node").first.wait_for(timeout=60_000)
+    page.goto(f"{address}/{picture.page}")
+    page.locator(picture.ready).first.wait_for(timeout=60_000)
     page.wait_for_function(IDLE, timeout=60_000)
     page.evaluate(
         "Promise.all([...document.images].map((image) => image.decode().catch(() => {})))"
