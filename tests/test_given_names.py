@@ -1,9 +1,9 @@
 import json
-import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -143,20 +143,25 @@ class TestFile:
         assert read_given_names(tmp_path, SCOPE) == {}
 
 
-def _name_many(folder: str, layer: int) -> None:
-    for index in range(16):
-        give(Path(folder), NameScope("demo", "a" * 64, (16, 16, 16)), {f"L{layer}/{index}": "x"})
+_NAME_MANY = """
+import sys
+from pathlib import Path
+from cgraph.concept import ConceptId
+from cgraph.given_names import GivenName, NameScope, change_given_names
+scope = NameScope("demo", "a" * 64, (16, 16, 16))
+for index in range(16):
+    name = {ConceptId(int(sys.argv[2]), index): GivenName.of("x", "Ada")}
+    change_given_names(Path(sys.argv[1]), scope, name)
+"""
 
 
 class TestWriters:
     def test_processes_that_name_at_once_keep_all_names(self, tmp_path):
-        spawn = multiprocessing.get_context("spawn")
-        workers = [spawn.Process(target=_name_many, args=(str(tmp_path), n)) for n in (1, 2, 3)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join(60)
-        assert [worker.exitcode for worker in workers] == [0, 0, 0]
+        writers = [
+            subprocess.Popen([sys.executable, "-c", _NAME_MANY, str(tmp_path), str(layer)])
+            for layer in (1, 2, 3)
+        ]
+        assert [writer.wait(60) for writer in writers] == [0, 0, 0]
         names = read_given_names(tmp_path, NameScope("demo", "a" * 64, (16, 16, 16)))
         assert len(names) == 48
 
