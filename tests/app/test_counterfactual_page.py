@@ -300,6 +300,30 @@ class TestPlanted:
         app = run(**query)
         assert any(sentence in w.value.replace("\\", "") for w in app.warning)
 
+    @pytest.mark.parametrize(
+        ("edit", "other", "more", "start"),
+        [
+            ("none", "none", {}, 1),
+            ("none", "none", {"start": "5"}, 5),
+            ("none", "-L7/3", {"layer": "9"}, 7),
+            ("-L7/3", "none", {"layer": "9"}, 7),
+        ],
+    )
+    def test_an_edit_that_sets_nothing_can_be_compared(
+        self, planted: Study, edit: str, other: str, more: dict[str, str], start: int
+    ) -> None:
+        app = run(edit=edit, other=other, view="two", **more)
+        assert not app.error
+        assert f"both from the labels of layer {start};" in text(app)
+
+    def test_edits_of_another_study_cannot_be_undone(self, planted: Study) -> None:
+        app = run(edit="-L7/3")
+        click(app, "Reset")
+        assert not next(button for button in app.button if button.label == "Undo").disabled
+        app.session_state["edit.past"] = {"another": app.session_state["edit.past"]["planted"]}
+        app.run()
+        assert next(button for button in app.button if button.label == "Undo").disabled
+
     def test_two_edits_can_be_compared(self, planted: Study) -> None:
         app = run(edit="-L8/2")
         click(app, "Keep this edit to compare with")
