@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from cgraph.concept import ConceptId
+from cgraph.concept_search import Named
 from cgraph.edge_filter import EdgeFilter, filter_graph
 from cgraph.edge_index import LayerEdges
 from cgraph.errors import StudyError
@@ -39,8 +40,16 @@ class StudyGraph:
 
     @property
     def names(self) -> Mapping[ConceptId, ConceptName]:
-        """Names of the concepts that have one."""
+        """Names by attribute, of the concepts that have one."""
         return self.study.names
+
+    @property
+    def named(self) -> Named:
+        """The concepts by all of their names, those given by hand as they are now."""
+        naming = self.study.naming
+        by_text = {c: name.text for c, name in naming.by_text.items() if name.text}
+        by_hand = {c: name.text for c, name in naming.by_hand.items()}
+        return Named(self.graph, self.names, {**by_text, **by_hand})
 
     def name(self, concept: ConceptId) -> str:
         """Return what people call a concept; nothing if it has no name."""
