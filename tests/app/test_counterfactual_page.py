@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_pages import click, payloads, text
+from app_pages import click, jpeg, payloads, text
 from planted_study import write_study
 from streamlit.testing.v1 import AppTest
 
@@ -144,6 +144,14 @@ class TestDemo:
         assert "graph beside" in text(app) and "by chance" in text(app)
 
     @pytest.mark.usefixtures("demo_model")
+    @pytest.mark.usefixtures("demo_model")
+    def test_a_picture_brought_to_an_empty_slate_takes_its_place(self, demo: Study) -> None:
+        app = run(slate="empty", edit="L8/11")
+        app.file_uploader[0].set_value(("red.jpg", jpeg(), "image/jpeg")).run()
+        assert not app.exception and not app.error
+        assert "red.jpg" in text(app) and "slate" not in app.query_params
+        assert any(cells(app, 1).values())  # the network answers about it
+
     def test_another_change_of_the_picture(self, demo: Study) -> None:
         app = run(image=demo.image_ids[demo.examples[1]])
         value = next(box for box in app.selectbox if box.label == "New value")
