@@ -218,6 +218,12 @@ def test_narrow_screens_need_no_scroll_bar(chromium: object, app_address: str, s
         assert seen.complaints == []
 
 
+def test_meanings_of_figures_are_not_cut_off(reading: Visit) -> None:
+    figures = reading.page.locator("dl.cg-wide")
+    assert figures.locator(".cg-term").count()
+    assert figures.evaluate("(list) => getComputedStyle(list).overflow") == "visible"
+
+
 def test_readers_get_names_and_worlds(reading: Visit) -> None:
     labels = reading.page.locator(".figure svg").evaluate_all(
         "found => found.map((svg) => svg.getAttribute('aria-label'))"

@@ -369,3 +369,16 @@ def test_a_name_given_by_hand_is_found(
     assert [(row["id"], row["name"]) for row in rows] == [("L5/3", "wheels ✎")]
     ends = run(view="paths", **{"from": "L1", "to": "wheels"})
     assert not ends.warning and "L5/3" in str(payloads(ends, "cgraph_concept_table"))
+
+
+def test_a_name_is_no_markdown(
+    app_environment: pytest.MonkeyPatch, studies_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(studies_folder / "planted", tmp_path / "mine")
+    app_environment.setenv("CGRAPH_STUDIES", str(tmp_path / "mine"))
+    name = GivenName.of("![x](http://a.example/x.png)", "Ada")
+    scope = Study.open(tmp_path / "mine").naming.scope
+    change_given_names(tmp_path / "mine", scope, {ConceptId(5, 3): name})
+    app = run(view="pinned", concept="L5/3")
+    label = next(b.label for b in app.button if b.label.startswith("Begin with"))
+    assert "![x]" not in label and "x.png" in label
