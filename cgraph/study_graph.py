@@ -63,7 +63,7 @@ class StudyGraph:
 
     @cached_property
     def _figures(self) -> dict[str, np.ndarray]:
-        """Held-out figures by row of the table of concepts; NaN where there is none."""
+        """Held-out figures by row of the table of concepts; NaN where it was not scored."""
         names = ("auc", "ap", "prevalence")
         figures = {name: np.full(self.graph.n_concepts(), np.nan) for name in names}
         try:
@@ -77,13 +77,17 @@ class StudyGraph:
         )
         sizes = [self.graph.n_concepts(layer) for layer in range(1, self.graph.n_layers + 1)]
         rows = np.cumsum([0, *sizes])[layer.astype(np.int64) - 1] + index
+        scored = np.concatenate(
+            [self.graph.column(place, "scored") for place in range(1, len(sizes) + 1)]
+        )
         for name, column in zip(names, columns, strict=True):
             figures[name][rows] = column
+            figures[name][~scored] = np.nan
         return figures
 
     @property
     def auc(self) -> np.ndarray:
-        """AUC on held-out images, by row of the table of concepts; NaN where there is none."""
+        """AUC on held-out images, by row of the table of concepts; NaN where it was not scored."""
         return self._figures["auc"]
 
     def figure(self, name: str, concept: ConceptId) -> float:
