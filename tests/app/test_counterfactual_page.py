@@ -144,7 +144,6 @@ class TestDemo:
         assert "graph beside" in text(app) and "by chance" in text(app)
 
     @pytest.mark.usefixtures("demo_model")
-    @pytest.mark.usefixtures("demo_model")
     def test_a_picture_brought_to_an_empty_slate_takes_its_place(self, demo: Study) -> None:
         app = run(slate="empty", edit="L8/11")
         app.file_uploader[0].set_value(("red.jpg", jpeg(), "image/jpeg")).run()
@@ -152,6 +151,7 @@ class TestDemo:
         assert "red.jpg" in text(app) and "slate" not in app.query_params
         assert any(cells(app, 1).values())  # the network answers about it
 
+    @pytest.mark.usefixtures("demo_model")
     def test_another_change_of_the_picture(self, demo: Study) -> None:
         app = run(image=demo.image_ids[demo.examples[1]])
         value = next(box for box in app.selectbox if box.label == "New value")
