@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError
@@ -24,11 +24,14 @@ class Named:
     ----------
     graph : ConceptGraph
     names : mapping of ConceptId to ConceptName
-        Of those that have one.
+        Names by attribute, of those that have one.
+    others : mapping of ConceptId to str
+        Names of any other origin: given by hand, or found by text.
     """
 
     graph: ConceptGraph
     names: Mapping[ConceptId, ConceptName]
+    others: Mapping[ConceptId, str] = field(default_factory=dict)
 
     def search(self, text: str) -> tuple[ConceptId, ...]:
         """Find concepts by what somebody types.
@@ -129,12 +132,19 @@ class Named:
             self.graph.n_concepts(layers)
         found = [
             concept
-            for concept, name in self.names.items()
-            if layers in (None, concept.layer) and _is_called(name, wanted.casefold())
+            for concept, name, other in self._called()
+            if layers in (None, concept.layer)
+            and (
+                wanted.casefold() == other.casefold()
+                or (name is not None and _is_called(name, wanted.casefold()))
+            )
         ]
         if found:
             return found
-        known = sorted({text for name in self.names.values() for text in (name.text, name.value)})
+        known = sorted(
+            {text for name in self.names.values() for text in (name.text, name.value)}
+            | set(self.others.values())
+        )
         close = difflib.get_close_matches(wanted, [*known, *groups], n=3)
         hint = f" Close to it: {', '.join(close)}." if close else ""
         raise ConfigError(
@@ -152,19 +162,28 @@ class Named:
 
     def _by_words(self, whole: str, parts: list[str], layers: set[int]) -> tuple[ConceptId, ...]:
         fits = []
-        for concept, name in self.names.items():
+        for concept, name, other in self._called():
             if layers and concept.layer not in layers:
                 continue
-            words = _words_of(name)
+            words = f"{_words_of(name)} {other.casefold()}"
             if all(part in words for part in parts):
-                text, value = name.text.casefold(), name.value.casefold()
-                values = value, f"{name.attribute.casefold()} {value}"
-                rank = (text != whole, whole not in values, not text.startswith(whole))
-                fits.append((rank, -round(name.strength, 6), concept))
+                texts = [text.casefold() for text in (other, name.text if name else "") if text]
+                value = name.value.casefold() if name else ""
+                values = (value, f"{name.attribute.casefold()} {value}") if name else ()
+                starts = any(text.startswith(whole) for text in texts)
+                rank = (whole not in texts, whole not in values, not starts)
+                fits.append((rank, -round(name.strength if name else 0.0, 6), concept))
         return tuple(concept for *_, concept in sorted(fits))
 
+    def _called(self) -> Iterator[tuple[ConceptId, ConceptName | None, str]]:
+        """Return every concept that has a name of either kind, rising."""
+        for concept in sorted({*self.names, *self.others}):
+            yield concept, self.names.get(concept), self.others.get(concept, "")
 
-def _words_of(name: ConceptName) -> str:
+
+def _words_of(name: ConceptName | None) -> str:
+    if name is None:
+        return ""
     second = name.second or ("", "")
     return " ".join((name.text, name.attribute, name.value, *second)).casefold()
 

@@ -11,6 +11,7 @@ import numpy as np
 from cgraph.agreement import LayerStates, States
 from cgraph.concept import ConceptId
 from cgraph.edits import Edit
+from cgraph.trace_export import cell_text
 
 ANSWERS = ("graph", "network", "redrawn")
 
@@ -28,9 +29,6 @@ COLUMNS = (
 and of the redrawn picture are measured pre-activations."""
 
 _CHANGES = {1: "appeared", -1: "vanished", 0: ""}
-
-# A cell that begins like this is taken for a formula by spreadsheet programs.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def changed_rows(
@@ -70,7 +68,7 @@ def changed_rows(
             for index in np.flatnonzero(changed):
                 concept = ConceptId(layer, int(index))
                 cells: list[object] = [
-                    _text(image_id), layer, concept, _text(name_of(concept)),
+                    cell_text(image_id), layer, concept, cell_text(name_of(concept)),
                     edit.label(concept) is not None,
                 ]  # fmt: skip
                 for name in ANSWERS:
@@ -116,8 +114,3 @@ def changes_csv(
         writer.writerow(COLUMNS)
     writer.writerows(changed_rows(image_ids, edits, answers, name_of, without))
     return buffer.getvalue()
-
-
-def _text(value: str) -> str:
-    """Return words that no spreadsheet program takes for a formula."""
-    return f"'{value}" if value.startswith(_FORMULA) else value

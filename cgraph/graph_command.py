@@ -86,7 +86,6 @@ def _part(options: argparse.Namespace, of: Any, graph: Any) -> Any:
     import numpy as np
 
     from cgraph.concept import ConceptId
-    from cgraph.concept_search import Named
     from cgraph.graph_paths import strongest_paths
     from cgraph.neighbourhood import neighbourhood
     from cgraph.subgraph import Subgraph, edges_at
@@ -101,7 +100,7 @@ def _part(options: argparse.Namespace, of: Any, graph: Any) -> Any:
         centre = ConceptId.parse(options.around)
         hops = {"up": options.hops, "down": options.hops}
         return neighbourhood(graph, centre, **hops, beam=options.beam, sign=options.sign).part
-    named = Named(of.graph, of.names)
+    named = of.named
     sources, targets = named.read_set(options.sources), named.read_set(options.targets)
     sign = "raises" if options.sign == "both" else options.sign
     answer = strongest_paths(graph, sources, targets, n=options.paths, sign=sign)

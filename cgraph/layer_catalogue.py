@@ -195,6 +195,7 @@ def _held_out_auc(study: Study, layer: int, n: int) -> NDArray[np.float64]:
     own = columns["layer"] == layer
     areas = np.full(n, np.nan)
     areas[columns["index"][own]] = columns["auc"][own]
+    areas[~study.graph.column(layer, "scored")] = np.nan
     return areas
 
 

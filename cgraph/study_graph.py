@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from cgraph.concept import ConceptId
+from cgraph.concept_search import Named
 from cgraph.edge_filter import EdgeFilter, filter_graph
 from cgraph.edge_index import LayerEdges
 from cgraph.errors import StudyError
@@ -39,8 +40,16 @@ class StudyGraph:
 
     @property
     def names(self) -> Mapping[ConceptId, ConceptName]:
-        """Names of the concepts that have one."""
+        """Names by attribute, of the concepts that have one."""
         return self.study.names
+
+    @property
+    def named(self) -> Named:
+        """The concepts by all of their names, those given by hand as they are now."""
+        naming = self.study.naming
+        by_text = {c: name.text for c, name in naming.by_text.items() if name.text}
+        by_hand = {c: name.text for c, name in naming.by_hand.items()}
+        return Named(self.graph, self.names, {**by_text, **by_hand})
 
     def name(self, concept: ConceptId) -> str:
         """Return what people call a concept; nothing if it has no name."""
@@ -54,7 +63,7 @@ class StudyGraph:
 
     @cached_property
     def _figures(self) -> dict[str, np.ndarray]:
-        """Held-out figures by row of the table of concepts; NaN where there is none."""
+        """Held-out figures by row of the table of concepts; NaN where it was not scored."""
         names = ("auc", "ap", "prevalence")
         figures = {name: np.full(self.graph.n_concepts(), np.nan) for name in names}
         try:
@@ -68,13 +77,17 @@ class StudyGraph:
         )
         sizes = [self.graph.n_concepts(layer) for layer in range(1, self.graph.n_layers + 1)]
         rows = np.cumsum([0, *sizes])[layer.astype(np.int64) - 1] + index
+        scored = np.concatenate(
+            [self.graph.column(place, "scored") for place in range(1, len(sizes) + 1)]
+        )
         for name, column in zip(names, columns, strict=True):
             figures[name][rows] = column
+            figures[name][~scored] = np.nan
         return figures
 
     @property
     def auc(self) -> np.ndarray:
-        """AUC on held-out images, by row of the table of concepts; NaN where there is none."""
+        """AUC on held-out images, by row of the table of concepts; NaN where it was not scored."""
         return self._figures["auc"]
 
     def figure(self, name: str, concept: ConceptId) -> float:

@@ -107,3 +107,25 @@ def test_without_names_ids_are_found():
     assert bare.search("purple") == ()
     with pytest.raises(ConfigError, match="'purple' is no concept"):
         bare.read_set("purple")
+
+
+class TestOtherNames:
+    """Names given by hand or found by text, beside those by attribute."""
+
+    named = Named(
+        hand_graph(),
+        {ConceptId(1, 0): name("purple", "colour", "purple", 0.6)},
+        {ConceptId(1, 0): "Violet things", ConceptId(2, 1): "violet"},
+    )
+
+    def test_search_finds_both(self):
+        assert self.named.search("violet") == (ConceptId(2, 1), ConceptId(1, 0))
+        assert self.named.search("things") == (ConceptId(1, 0),)
+        assert self.named.search("colour=purple") == (ConceptId(1, 0),)
+
+    def test_sets_take_both(self):
+        assert self.named.read_set("Violet") == (ConceptId(2, 1),)
+        assert self.named.read_set("violet things in L1") == (ConceptId(1, 0),)
+        assert self.named.read_set("purple") == (ConceptId(1, 0),)
+        with pytest.raises(ConfigError, match="Close to it: violet"):
+            self.named.read_set("violett")

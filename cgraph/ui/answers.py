@@ -117,7 +117,9 @@ class Question:
 
     def beside(self, other: Edit) -> tuple[Question, Question]:
         """Return this question and that of another edit, both from the earlier start layer."""
-        starts = (self.settings.start_of(edit, self.study.n_layers) for edit in (self.edit, other))
+        # An edit that sets nothing asks for no start layer of its own.
+        edits = [edit for edit in (self.edit, other) if len(edit)] or [other]
+        starts = (self.settings.start_of(edit, self.study.n_layers) for edit in edits)
         settings = dataclasses.replace(self.settings, start=min(starts))
         one, two = (
             dataclasses.replace(self, edit=edit, settings=settings) for edit in (self.edit, other)

@@ -212,20 +212,26 @@ def write(study: Any, view: EditView, *, remember: bool = True) -> None:
     if wanted == former:
         return
     if remember:
-        past = st.session_state.setdefault(_PAST, [])
+        past = _past_of(study)
         past.append({key: value for key, value in former.items() if key in KEYS})
         del past[:-MOST_UNDONE]
     st.query_params.from_dict(wanted)
 
 
-def can_undo() -> bool:
-    """Return whether there is something to undo."""
-    return bool(st.session_state.get(_PAST))
+def _past_of(study: Any) -> list[dict[str, str]]:
+    """Return what can be undone in a study: the edits of another mean nothing in it."""
+    past: list[dict[str, str]] = st.session_state.setdefault(_PAST, {}).setdefault(study.name, [])
+    return past
 
 
-def undo() -> None:
-    """Go back to what was before the last change; a callback."""
-    past = st.session_state.get(_PAST)
+def can_undo(study: Any) -> bool:
+    """Return whether there is something to undo in a study."""
+    return bool(_past_of(study))
+
+
+def undo(study: Any) -> None:
+    """Go back to what was before the last change in a study; a callback."""
+    past = _past_of(study)
     if past:
         former = past.pop()
         others = {k: v for k, v in st.query_params.to_dict().items() if k not in KEYS}

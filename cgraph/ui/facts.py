@@ -61,8 +61,8 @@ class ConceptFacts:
     is_absent : bool
         Whether it was expected in the image, but is not active.
     figures : dict
-        Row of ``evaluation/concepts.arrow``: held-out AUC, average precision, prevalence; NaN
-        where too few or too many images have the concept.
+        Row of ``evaluation/concepts.arrow``: held-out AUC, average precision, prevalence; empty
+        where it was not scored, since too few or too many images have the concept.
     parents, children : tuple of Relation
         Largest absolute weight first.
     carried : tuple of float
@@ -147,15 +147,16 @@ def concept_facts(
             relations.append(Relation(other, weight, other in active, *acts))
         return tuple(relations)
 
-    n_train = max(1, len(study.rows(TRAIN)))
+    n_train, record = max(1, len(study.rows(TRAIN))), study.graph.record(concept)
+    figures = held_out_figures(study).get((concept.layer, concept.index), {})
     return ConceptFacts(
         concept=concept,
         here=here,
         rank=ranked.index(concept) + 1 if here else None,
-        prevalence=study.graph.record(concept).n_train / n_train,
+        prevalence=record.n_train / n_train,
         probability=here.probability if here else _probability(study, trace, concept),
         is_absent=any(absence.concept == concept for absence in absent),
-        figures=held_out_figures(study).get((concept.layer, concept.index), {}),
+        figures=figures if record.scored else {},
         parents=relate(study.graph.parents(concept), are_parents=True),
         children=relate(study.graph.children(concept), are_parents=False),
         carried=lights[concept].carried if here else (),

@@ -99,7 +99,7 @@ class Shown:
     @cached_property
     def named(self) -> Named:
         """What finds concepts by their names."""
-        return Named(self.of.graph, self.of.names)
+        return self.of.named
 
     @cached_property
     def looks(self) -> Looks:

@@ -124,6 +124,11 @@ def read() -> tuple[GridQuery, list[str]]:
     return parse(st.query_params.to_dict())
 
 
+def page_query(page: int) -> dict[str, str | None]:
+    """Return the query parameter of a page of the grid; the first needs none."""
+    return {"page": None if page == 1 else str(page)}
+
+
 def change(**changes: Any) -> None:
     """Change a part of the query in the address; for the callbacks of widgets."""
     found = read()[0]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph.study import Study
+from cgraph.trace_export import cell_text
 from cgraph.ui import paper, words
 from cgraph.ui.pair_facts import pair_facts
 
@@ -44,8 +45,6 @@ PAPER_CELLS = (
     f"{paper.N_CONCEPTS:,}",
 )
 """What the paper tells, in the same columns; a dash where it tells nothing."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -176,10 +175,7 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(head)
     for row in rows:
-        writer.writerow(
-            f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-            for cell in row
-        )
+        writer.writerow(cell_text(cell) if isinstance(cell, str) else cell for cell in row)
     return buffer.getvalue()
 
 

@@ -207,10 +207,20 @@ def read() -> tuple[Selection, list[str]]:
     return parse(st.query_params.to_dict())
 
 
-def write(selection: Selection) -> None:
-    """Put a selection into the address."""
-    others = {k: v for k, v in st.query_params.to_dict().items() if k not in KEYS}
-    query = {**others, **selection.to_query()}
+def write(selection: Selection, page: Mapping[str, str | None] | None = None) -> None:
+    """Put a selection into the address, in one step of the back button.
+
+    Parameters
+    ----------
+    selection : Selection
+    page : mapping of str to str or None, optional
+        Query parameters of the page that change with it; ``None`` takes one out.
+    """
+    own = page or {}
+    now = st.query_params.to_dict()
+    others = {k: v for k, v in now.items() if k not in KEYS and k not in own}
+    added = {k: v for k, v in own.items() if v is not None}
+    query = {**others, **selection.to_query(), **added}
     if query != st.query_params.to_dict():
         st.query_params.from_dict(query)
 

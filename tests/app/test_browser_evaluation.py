@@ -108,9 +108,11 @@ def test_dots_of_the_curves_follow_the_threshold(reading: Visit) -> None:
 def test_a_threshold_is_kept_in_the_link(
     page: Visit, chromium: object, serve_app: Callable[[Path], str], studies_folder: Path
 ) -> None:
+    steps = page.page.evaluate("history.length")
     page.page.get_by_role("button", name="0.5 balanced").click()
     page.page.wait_for_url("**threshold=**")
     page.wait()
+    assert page.page.evaluate("history.length") == steps + 1  # for the back button
     here = confusion(page)
     query = page.page.url.split("/Evaluation")[1]
     with visit(chromium, serve_app(studies_folder), f"/Evaluation{query}", ready=READY) as again:
@@ -216,6 +218,12 @@ def test_narrow_screens_need_no_scroll_bar(chromium: object, app_address: str, s
         ink = seen.page.locator(".figure rect.ink[mask]").evaluate("r => getComputedStyle(r).fill")
         assert ink == ("rgb(15, 24, 34)" if scheme == "light" else "rgb(230, 234, 239)")
         assert seen.complaints == []
+
+
+def test_meanings_of_figures_are_not_cut_off(reading: Visit) -> None:
+    figures = reading.page.locator("dl.cg-wide")
+    assert figures.locator(".cg-term").count()
+    assert figures.evaluate("(list) => getComputedStyle(list).overflow") == "visible"
 
 
 def test_readers_get_names_and_worlds(reading: Visit) -> None:

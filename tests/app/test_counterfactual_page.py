@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_pages import click, payloads, text
+from app_pages import click, jpeg, payloads, text
 from planted_study import write_study
 from streamlit.testing.v1 import AppTest
 
@@ -142,6 +142,14 @@ class TestDemo:
         app = click(run(view="often"), "Measure")
         assert "64 scenes" in text(app)
         assert "graph beside" in text(app) and "by chance" in text(app)
+
+    @pytest.mark.usefixtures("demo_model")
+    def test_a_picture_brought_to_an_empty_slate_takes_its_place(self, demo: Study) -> None:
+        app = run(slate="empty", edit="L8/11")
+        app.file_uploader[0].set_value(("red.jpg", jpeg(), "image/jpeg")).run()
+        assert not app.exception and not app.error
+        assert "red.jpg" in text(app) and "slate" not in app.query_params
+        assert any(cells(app, 1).values())  # the network answers about it
 
     @pytest.mark.usefixtures("demo_model")
     def test_another_change_of_the_picture(self, demo: Study) -> None:
@@ -299,6 +307,30 @@ class TestPlanted:
     ) -> None:
         app = run(**query)
         assert any(sentence in w.value.replace("\\", "") for w in app.warning)
+
+    @pytest.mark.parametrize(
+        ("edit", "other", "more", "start"),
+        [
+            ("none", "none", {}, 1),
+            ("none", "none", {"start": "5"}, 5),
+            ("none", "-L7/3", {"layer": "9"}, 7),
+            ("-L7/3", "none", {"layer": "9"}, 7),
+        ],
+    )
+    def test_an_edit_that_sets_nothing_can_be_compared(
+        self, planted: Study, edit: str, other: str, more: dict[str, str], start: int
+    ) -> None:
+        app = run(edit=edit, other=other, view="two", **more)
+        assert not app.error
+        assert f"both from the labels of layer {start};" in text(app)
+
+    def test_edits_of_another_study_cannot_be_undone(self, planted: Study) -> None:
+        app = run(edit="-L7/3")
+        click(app, "Reset")
+        assert not next(button for button in app.button if button.label == "Undo").disabled
+        app.session_state["edit.past"] = {"another": app.session_state["edit.past"]["planted"]}
+        app.run()
+        assert next(button for button in app.button if button.label == "Undo").disabled
 
     def test_two_edits_can_be_compared(self, planted: Study) -> None:
         app = run(edit="-L8/2")

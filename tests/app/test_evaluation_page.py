@@ -323,6 +323,10 @@ class TestOtherStudies:
         app = run(concept="L2/3")
         assert "It was not scored" in text(app)
         assert threshold(app)["nPos"] > 0
+        for other in ("app.py", "pages/1_Graph.py", "pages/4_Concepts.py"):
+            assert "not scored" in text(run_page(other, concept="L2/3"))
+        cards = payloads(run_page("pages/4_Concepts.py", layer="2"), "cgraph_card_grid")[0]
+        assert all(["AUC", "not scored"] in card["figures"] for card in cards["items"])
 
     def test_an_altered_table_of_figures_is_named(
         self, tmp_path: Path, app_environment: pytest.MonkeyPatch

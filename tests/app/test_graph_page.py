@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from planted_study import parents_of, write_study
 from streamlit.testing.v1 import AppTest
 
 from cgraph.concept import ConceptId
+from cgraph.given_names import GivenName, change_given_names
 from cgraph.graph_export import FORMATS
 from cgraph.study import Study
 
@@ -353,3 +355,30 @@ def test_files_of_the_page_hold_what_is_drawn(
     made = nx.read_graphml(io.BytesIO(saved[-1]))
     assert len(made.edges) == len(matrix(app)["cells"]) == 24
     assert re.fullmatch(r"L2/\d+", next(iter(made.edges))[0])
+
+
+def test_a_name_given_by_hand_is_found(
+    app_environment: pytest.MonkeyPatch, studies_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(studies_folder / "planted", tmp_path / "mine")
+    app_environment.setenv("CGRAPH_STUDIES", str(tmp_path / "mine"))
+    concept, scope = ConceptId(5, 3), Study.open(tmp_path / "mine").naming.scope
+    assert "Nothing fits" in text(run(find="wheels"))
+    change_given_names(tmp_path / "mine", scope, {concept: GivenName.of("wheels", "Ada")})
+    rows = concept_list(run(find="wheel"), "Concepts found for wheel")["items"]
+    assert [(row["id"], row["name"]) for row in rows] == [("L5/3", "wheels ✎")]
+    ends = run(view="paths", **{"from": "L1", "to": "wheels"})
+    assert not ends.warning and "L5/3" in str(payloads(ends, "cgraph_concept_table"))
+
+
+def test_a_name_is_no_markdown(
+    app_environment: pytest.MonkeyPatch, studies_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(studies_folder / "planted", tmp_path / "mine")
+    app_environment.setenv("CGRAPH_STUDIES", str(tmp_path / "mine"))
+    name = GivenName.of("![x](http://a.example/x.png)", "Ada")
+    scope = Study.open(tmp_path / "mine").naming.scope
+    change_given_names(tmp_path / "mine", scope, {ConceptId(5, 3): name})
+    app = run(view="pinned", concept="L5/3")
+    label = next(b.label for b in app.button if b.label.startswith("Begin with"))
+    assert "![x]" not in label and "x.png" in label

@@ -47,7 +47,8 @@ def attribute_figures(sheet: ConceptSheet) -> None:
         "coefficient ranks images with the value above those without (0.50 by chance). By chance "
         f"the best of {len(found)} values would hardly reach a correlation of "
         f"{words.fraction(_chance(sheet))}.</p>"
-        f"<div class='cg-wide'>{_table(shown)}</div>"
+        "<div class='cg-scroll' tabindex='0' role='group' aria-label='Table of attributes'>"
+        f"{_table(shown)}</div>"
     )
     if len(found) > N_SHOWN:
         st.toggle(f"Show all {len(found)}", key=_ALL)

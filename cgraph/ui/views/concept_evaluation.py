@@ -99,8 +99,7 @@ def choose_concept(study: Study, text: str | None) -> None:
         The concept as people write it; nothing happens without one.
     """
     if text:
-        st.query_params.pop(_QUERY, None)
-        state.change(study, concept=ConceptId.parse(text))
+        state.write(state.changed(study, concept=ConceptId.parse(text)), {_QUERY: None})
 
 
 def _heading(study: Study, facts: PairFacts, concept: ConceptId) -> None:
@@ -264,8 +263,7 @@ def _picked(study: Study) -> None:
 def _threshold_moved(study: Study, concept: ConceptId) -> None:
     value = st.session_state[_THRESHOLD].get("threshold")
     if isinstance(value, int | float):
-        state.change(study, concept=concept)
-        st.query_params[_QUERY] = f"{value:.6g}"
+        state.write(state.changed(study, concept=concept), {_QUERY: f"{value:.6g}"})
 
 
 def _threshold_of_link() -> float | None:

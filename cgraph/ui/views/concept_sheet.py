@@ -94,7 +94,7 @@ def _figures(sheet: ConceptSheet) -> str:
     figures = sheet.figures
     if sheet.concept.layer == 1:
         predicted.append(("Parents predict", "nothing", "(layer 1 has no layer before it)"))
-    elif words.known(figures.get("auc")):
+    elif words.known(figures.get("auc")) and sheet.study.graph.record(sheet.concept).scored:
         predicted += [
             (term("auc", "AUC, held-out"), words.fraction(figures["auc"]), "(0.50 by chance)"),
             (

@@ -130,9 +130,8 @@ def _way(study: Study, concept: ConceptId, found: np.ndarray) -> None:
 
 def _back(study: Study, layer: int, place: int | None) -> None:
     """Show the cards again, at the page that the concept is on; a callback."""
-    state.change(study, concept=None, layer=layer)
-    if place is not None:
-        grid_query.change(page=place // PAGE_LENGTH + 1)
+    page = {} if place is None else grid_query.page_query(place // PAGE_LENGTH + 1)
+    state.write(state.changed(study, concept=None, layer=layer), page)
 
 
 # ---- the grid
@@ -235,8 +234,7 @@ def _layer_chosen(study: Study, before: int) -> None:
 
 
 def _go_to_layer(study: Study, layer: int) -> None:
-    state.change(study, layer=layer, concept=None)
-    grid_query.change(page=1)
+    state.write(state.changed(study, layer=layer, concept=None), grid_query.page_query(1))
 
 
 def _count(

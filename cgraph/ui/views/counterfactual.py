@@ -58,11 +58,15 @@ def show(opened: OpenStudy) -> None:
     view, remarks = edit_link.read(opened.study)
     if remarks:
         st.warning("\n\n".join(map(words.plain, remarks)))
+    image = state.read()[0].image
     try:
         traced = image_on_show(opened)
     except CgraphError as error:
         st.error(words.plain(f"The image cannot be traced. {error}"))
         return
+    if view.slate and state.read()[0].image != image:  # somebody brought a picture of their own
+        view = dataclasses.replace(view, slate=False)
+        edit_link.write(opened.study, view)
     if not view.slate:
         unlike_notice(opened, traced)
     with st.container(key="cg-top", horizontal=True, gap="medium"):

@@ -237,7 +237,13 @@ def _pills_changed(
 
 def _tools(asking: Question, view: EditView) -> None:
     study = asking.study
-    st.button("Undo", on_click=edit_link.undo, disabled=not edit_link.can_undo(), key="cf.undo")
+    st.button(
+        "Undo",
+        on_click=edit_link.undo,
+        args=(study,),
+        disabled=not edit_link.can_undo(study),
+        key="cf.undo",
+    )
     st.button(
         "Reset",
         on_click=_reset,

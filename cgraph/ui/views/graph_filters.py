@@ -105,7 +105,7 @@ def search_results(shown: Shown, *, on_concept: Callable[[str | None], None]) ->
             on_pick=lambda: on_concept(st.session_state[_FOUND]["picked"]),
         )
     else:
-        named = len(shown.of.names)
+        named = len(shown.named.names) + len(shown.named.others)
         only = "" if named else " No concept of this study has a name."
         st.html(
             f"<p class='cg-sentence'>Nothing fits.{only} Search for a part of a name, an "
@@ -123,7 +123,7 @@ def _row(shown: Shown, concept: ConceptId) -> ConceptRow:
         note += f" · {name.attribute} ‘{name.value}’, correlation {words.fraction(name.strength)}"
     return ConceptRow(
         id=str(concept),
-        name=shown.of.name(concept),
+        name=shown.looks.name_of(concept),
         image=shown.looks.image_of(concept),
         note=note,
         weight=0.0,

@@ -200,7 +200,7 @@ def _relations(
         [
             ConceptRow(
                 id=str(other),
-                name=shown.of.name(other),
+                name=shown.looks.name_of(other),
                 image=shown.looks.image_of(other),
                 note=f"in {words.percent(float(rate))} of the bags",
                 weight=float(weight),

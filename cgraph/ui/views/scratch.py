@@ -71,7 +71,9 @@ def _nothing_yet(shown: Shown, on_change: Callable[[dict[str, Any]], None]) -> N
         *_ends(shown.graph.children(concept).indices, concept.layer + 1),
     ]
     st.button(
-        f"Begin with {shown.called(concept)} and {words.count(len(near), 'neighbour')}",
+        words.plain(
+            f"Begin with {shown.called(concept)} and {words.count(len(near), 'neighbour')}"
+        ),
         on_click=on_change,
         args=({"pin": ((concept, *near), "")},),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import streamlit as st
 
 from cgraph.concept import ConceptId
@@ -24,6 +26,8 @@ def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None)
             "this edit; then change it, and both stand here side by side.</p>"
         )
         return
+    # The layer that is looked at is where nothing starts: only a start that was chosen counts.
+    asking = dataclasses.replace(asking, settings=view.settings)
     try:
         this, kept = asking.beside(view.other)
         this.graph, kept.graph  # noqa: B018
@@ -38,7 +42,7 @@ def two_edits_view(asking: Question, view: EditView, selected: ConceptId | None)
         columns.append((TableHead(f"{MEASURED} This edit in the network"), this.network))
         columns.append((TableHead(f"{MEASURED} Kept edit in the network"), kept.network))
     answers = [found.answer for _, found in columns]
-    first = min([*asking.edit.layers, *view.other.layers], default=1)
+    first = min([*asking.edit.layers, *view.other.layers], default=this.start)
     rows = []
     n_shared = n_either = 0
     for layer in range(first, asking.study.n_layers + 1):
