@@ -15,21 +15,13 @@ Before anything is timed the cards are compared with the backend.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import shutil
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-from trace_page import p95, serving
-
-IDLE = """() => {
-  const app = document.querySelector('[data-testid=stApp]');
-  return app && app.getAttribute('data-test-script-state') === 'notRunning'
-    && !document.querySelector('[data-stale=true]');
-}"""
+from page_timing import IDLE, p95, run, serving
 
 ROOTS = """[...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')]
   .map((host) => host.shadowRoot).filter(Boolean)"""
@@ -70,6 +62,19 @@ def took(page: Any) -> float:
     page.wait_for_function("window.cgraphTook !== null", timeout=30_000)
     page.wait_for_function(IDLE)
     return page.evaluate("window.cgraphTook")
+
+
+HEADS = (
+    "study",
+    "concepts of a layer",
+    "open",
+    "again",
+    "revisit",
+    "page, median / 95 %",
+    "card",
+    "relative",
+    "sent for a concept",
+)
 
 
 def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
@@ -153,30 +158,5 @@ def _times(values: list[float]) -> str:
     return f"{statistics.median(values):.0f} / {p95(values):.0f} ms" if values else "–"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
-    parser.add_argument("--clicks", type=int, default=40)
-    parser.add_argument("--pages", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    path = os.environ.get("CGRAPH_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        raise SystemExit("No Chromium: install it, or set CGRAPH_CHROMIUM to its path.")
-    print(
-        "| study | concepts of a layer | open | again | revisit | page, median / 95 % | card | "
-        "relative | sent for a concept |\n" + "| --- " * 9 + "|"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        for folder in options.studies:
-            print(measure(browser, folder.resolve(), options), flush=True)
-        browser.close()
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, HEADS, measure, clicks=40, pages=20)

@@ -18,22 +18,14 @@ changes are the changes of `cgraph.counterfactual`.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
-import shutil
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
-
-from browsing import IDLE  # noqa: E402
-
-from tests.benchmarks.trace_page import p95, serving  # noqa: E402
+from page_timing import IDLE, p95, run, serving
 
 LOADED_S = 120
 
@@ -154,6 +146,18 @@ def switches(page: Any, n: int, seed: int) -> list[float]:
     return timed(page, selectors, SET)
 
 
+HEADS = (
+    "study",
+    "edges",
+    "open",
+    "again",
+    "sent again",
+    "look, median / 95 %",
+    "switch",
+    "switch with network",
+)
+
+
 def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     """Return the row of one study."""
     from cgraph.study import Study
@@ -198,29 +202,5 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     return f"| {' | '.join(cells_of_row)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
-    parser.add_argument("--clicks", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    path = os.environ.get("CGRAPH_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        raise SystemExit("No Chromium: install it, or set CGRAPH_CHROMIUM to its path.")
-    print(
-        "| study | edges | open | again | sent again | look, median / 95 % | switch | "
-        "switch with network |\n" + "| --- " * 8 + "|"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        for folder in options.studies:
-            print(measure(browser, folder.resolve(), options), flush=True)
-        browser.close()
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, HEADS, measure, clicks=40)

@@ -15,20 +15,13 @@ Before anything is timed the page is checked against the backend.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import shutil
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
-
-from browsing import IDLE, Visit, visit  # noqa: E402
-from trace_page import p95, serving  # noqa: E402
+from page_timing import IDLE, Visit, p95, run, serving, visit
 
 # Clicks inside the page and notes when the words of an element have followed.
 CLICK = """([find, text, selector, wanted]) => {
@@ -118,6 +111,21 @@ def time_opening(browser: Any, address: str) -> tuple[float, float]:
     return first, settled
 
 
+HEADS = (
+    "study",
+    "concepts",
+    "first figure",
+    "all figures",
+    "revisit",
+    "sent for a revisit",
+    "pair",
+    "click, median",
+    "click, 95 %",
+    "sent for a click",
+    "slide",
+)
+
+
 def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     """Return the row of one study."""
     from cgraph.study import Study
@@ -169,30 +177,5 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
-    parser.add_argument("--clicks", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    path = os.environ.get("CGRAPH_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        raise SystemExit("No Chromium: install it, or set CGRAPH_CHROMIUM to its path.")
-    heads = (
-        *("study", "concepts", "first figure", "all figures", "revisit", "sent for a revisit"),
-        *("pair", "click, median", "click, 95 %", "sent for a click", "slide"),
-    )
-    print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        for folder in options.studies:
-            print(measure(browser, folder.resolve(), options), flush=True)
-        browser.close()
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, HEADS, measure, clicks=40)

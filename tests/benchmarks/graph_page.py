@@ -17,21 +17,15 @@ that the library finds.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
-import shutil
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from benchmarks.trace_page import CLICK, nodes, p95, serving  # noqa: E402
-from browsing import Visit, visit  # noqa: E402
+from page_timing import Visit, p95, run, serving, visit
+from trace_page import CLICK, nodes
 
 # Clicks a cell inside the page and notes when the table of edges has followed.
 CELL = """([row, column]) => {
@@ -92,6 +86,20 @@ def check(seen: Visit, study: Any, centre: Any) -> None:
     found = neighbourhood(study.graph, centre, up=2, down=2, beam=8)
     if set(nodes(seen)) != set(map(str, found.part.concepts)):
         raise SystemExit(f"{study.name}: the page does not show the neighbourhood of {centre}")
+
+
+HEADS = (
+    "study",
+    "concepts",
+    "edges",
+    "first paint, matrix",
+    "first paint, neighbourhood",
+    "click, median / 95 %",
+    "cell, median / 95 %",
+    "paths, median / 95 %",
+    "most sent for a click",
+    "sent for a revisit",
+)
 
 
 def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
@@ -177,30 +185,5 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     return f"| {' | '.join(cells_of_row)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
-    parser.add_argument("--clicks", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    path = os.environ.get("CGRAPH_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        raise SystemExit("No Chromium: install it, or set CGRAPH_CHROMIUM to its path.")
-    print(
-        "| study | concepts | edges | first paint, matrix | first paint, neighbourhood | "
-        "click, median / 95 % | cell, median / 95 % | paths, median / 95 % | "
-        "most sent for a click | sent for a revisit |\n" + "| --- " * 10 + "|"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        for folder in options.studies:
-            print(measure(browser, folder.resolve(), options), flush=True)
-        browser.close()
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, HEADS, measure, clicks=60)

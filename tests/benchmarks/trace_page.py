@@ -17,28 +17,16 @@ active concepts of the trace, and the panel shows the concept that was clicked.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from page_timing import Visit, p95, run, serving, visit
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from browsing import Visit, visit  # noqa: E402
 
 # Clicks inside the page, so that the time it takes to send the click over is not counted, and
 # notes when the panel has followed.
@@ -77,38 +65,6 @@ UPLOADED = """(name) => {
   window.cgraphShown ??= performance.now();
   return true;
 }"""
-
-
-@contextmanager
-def serving(study: Path) -> Iterator[str]:
-    """Start the app on one study and yield its address."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        shutil.copytree(ROOT / ".streamlit", Path(folder) / ".streamlit")
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")),
-                *("--server.port", str(port), "--server.headless", "true"),
-            ],
-            cwd=folder,
-            env={**os.environ, "CGRAPH_STUDIES": str(study), "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address
-        finally:
-            server.terminate()
-            server.wait(timeout=10)
 
 
 def nodes(seen: Visit) -> list[str]:
@@ -195,8 +151,18 @@ def time_forward(study: Any, paths: list[Path]) -> list[float]:
     return times[1:]
 
 
-def p95(values: list[float]) -> float:
-    return float(np.quantile(values, 0.95))
+HEADS = (
+    "study",
+    "concepts",
+    "edges",
+    "open",
+    "click, median",
+    "click, 95 %",
+    "sent for a click",
+    "hover",
+    "forward pass",
+    "upload beyond it",
+)
 
 
 def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
@@ -241,30 +207,5 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
-    parser.add_argument("--clicks", type=int, default=60)
-    parser.add_argument("--uploads", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    path = os.environ.get("CGRAPH_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        raise SystemExit("No Chromium: install it, or set CGRAPH_CHROMIUM to its path.")
-    print(
-        "| study | concepts | edges | open | click, median | click, 95 % | sent for a click | "
-        "hover | forward pass | upload beyond it |\n" + "| --- " * 10 + "|"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        for folder in options.studies:
-            print(measure(browser, folder.resolve(), options), flush=True)
-        browser.close()
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, HEADS, measure, clicks=60, uploads=8)
