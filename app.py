@@ -1,11 +1,15 @@
-"""The first page of the app, Trace: one image and the concepts that it activates.
+"""The app: ``streamlit run app.py``. Its first page, Trace: one image and its concepts."""
 
-Start it with ``streamlit run app.py``.
-"""
+import streamlit as st
 
-from cgraph.ui import frame
-from cgraph.ui.views import trace
+from cgraph.ui import server
 
-opened = frame.open_page("Trace")
-if opened is not None:
-    trace.show(opened)
+if server.is_answering():
+    from cgraph.ui import frame
+    from cgraph.ui.views import trace
+
+    opened = frame.open_page("Trace")
+    if opened is not None:
+        trace.show(opened)
+else:
+    app = st.App(__file__, lifespan=server.lifespan)

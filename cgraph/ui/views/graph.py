@@ -43,7 +43,8 @@ _INTRODUCTIONS = {
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _study_graph(entry: StudyEntry) -> StudyGraph:
+def study_graph(entry: StudyEntry) -> StudyGraph:
+    """Return the graph of a study, with its names and figures, once for everybody."""
     return StudyGraph(resources.open_study(entry))
 
 
@@ -59,7 +60,7 @@ def show(opened: OpenStudy) -> None:
         st.switch_page("app.py", query_params=chosen.to_query())
     asked, remarks = graph_query.read()
     try:
-        of = _study_graph(opened.entry)
+        of = study_graph(opened.entry)
         asked, more = graph_query.check(asked, of.graph)
         shown = Shown(of, opened.selection, asked, of.filtered(asked.wanted))
     except CgraphError as error:

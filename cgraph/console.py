@@ -1,0 +1,119 @@
+"""What commands print: progress, and the figures of a study."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+class ProgressPrinter:
+    """Prints progress: one moving line on a terminal, one line for each stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._moving = sys.stderr.isatty()
+        self._stage = ""
+        self._width = 0
+
+    def __call__(self, progress: Any, remark: str = "") -> None:
+        """Print how far a build is, with a remark if there is one."""
+        text = f"{progress}; {remark}" if remark else str(progress)
+        if self._moving:
+            if progress.stage != self._stage and self._stage:
+                print(file=sys.stderr)
+            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(text)
+        elif progress.stage != self._stage or progress.done == progress.total:
+            print(text, file=sys.stderr, flush=True)
+        self._stage = progress.stage
+
+    def end(self) -> None:
+        """Leave the moving line."""
+        if self._moving and self._stage:
+            print(file=sys.stderr)
+
+
+def print_info(info: dict[str, Any]) -> None:
+    """Print what a study is, and its held-out figures."""
+    model, images, config = info["model"], info["images"], info["config"]
+    dictionary = config["dictionary"]
+    print(
+        f"{info['name']}: {model['id']} ({model['family']}, {model['n_layers']} layers of width "
+        f"{model['d_model']}) on {images['n']} images of {images['id']}"
+    )
+    print(
+        f"preset {config['preset']}, {dictionary['method']}, at most {dictionary['max_nnz']} "
+        f"active of {info['layers'][0]['n_concepts']}, seed {config['seed']}, "
+        f"{info['n_edges']} edges"
+    )
+    print(
+        f"split: {images['n_train']} train, {images['n_tune']} tune, "
+        f"{images['n_held_out']} held out; all figures below are of held-out images\n"
+    )
+    _print_rows(
+        ["layer", "explained", "nonzeros", "dead", "rare", "named"],
+        [
+            [
+                layer["layer"],
+                _number(layer["explained_variance"]),
+                _number(layer["nonzeros_mean"], 1),
+                layer["n_dead"],
+                layer["n_rare"],
+                n_named,
+            ]
+            for layer, n_named in zip(info["layers"], info["n_named"], strict=True)
+        ],
+    )
+    print(
+        "\nAUC of the graph beside that of the best single parent and of the nearest atom's "
+        "pre-activation;\naverages over the scored concepts, of those alive, of all\n"
+    )
+    _print_rows(
+        ["pair", "AUC", "std", "median", "one parent", "nearest", "AP", "prevalence", "F1 bal",
+         "F1 nat", "parents", "scored", "alive", "all"],
+        [
+            [
+                f"{pair['left']}→{pair['right']}",
+                *[
+                    _number(pair[name])
+                    for name in (
+                        "auc_mean", "auc_std", "auc_median", "auc_best_parent_mean",
+                        "auc_nearest_mean", "ap_mean", "prevalence_mean", "f1_balanced_mean",
+                        "f1_natural_mean",
+                    )
+                ],
+                _number(pair["parents_mean"], 1),
+                pair["n_scored"],
+                pair["n_alive"],
+                pair["n_concepts"],
+            ]
+            for pair in info["pairs"]
+        ],
+    )  # fmt: skip
+    if "quality" in info:
+        _print_quality(info["quality"])
+
+
+def _print_quality(quality: dict[str, Any]) -> None:
+    print("\nheld-out scenes: AUC from the last class token; correlation with the best concept\n")
+    _print_rows(
+        ["attribute", "AUC", "correlation"],
+        [
+            [name, _number(quality["auc"].get(name)), _number(quality["mcc"].get(name))]
+            for name in dict.fromkeys([*quality["auc"], *quality["mcc"]])
+        ],
+    )
+    print(
+        f"captions find colour and shape of {quality['zero_shot']['conjunction']:.1%} of the "
+        "scenes with one object, among 64 pairs"
+    )
+
+
+def _print_rows(head: list[str], rows: list[list[Any]]) -> None:
+    cells = [head, *[[str(value) for value in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        print("  ".join(f"{value:>{width}}" for value, width in zip(row, widths, strict=True)))
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
