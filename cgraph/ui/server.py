@@ -1,4 +1,4 @@
-"""What the server does around the pages: it gets ready before it answers the first visit.
+"""What the server does around the pages: it gets ready, and stands in when a page breaks.
 
 Streamlit loads a page's code when somebody opens the page. Loading all of it as the server starts
 adds about half a second to the start, where a terminal is watched, and takes it from the first
@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, suppress
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # a server that listens everywhere
+
 
 def is_answering() -> bool:
     """Tell an answer to a browser from the start of the server: both run ``app.py``."""
@@ -27,23 +29,54 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     """Get ready, then show the app in the browser of who started it."""
     get_ready()
     if not st.get_option("server.headless"):
-        address, port = st.get_option("server.address"), st.get_option("server.port")
-        webbrowser.open(f"http://{address or 'localhost'}:{port}")
+        webbrowser.open(own_address())
     yield
 
 
+def own_address() -> str:
+    """Return the address under which this machine reaches the app."""
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    host = st.get_option("server.address")
+    if host in (None, "", *_EVERY_ADDRESS):
+        host = "localhost"
+    path = (st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"{scheme}://{host}:{st.get_option('server.port')}/{path}"
+
+
 def get_ready() -> None:
-    """Load the pages and open the study that is shown first.
+    """Load the pages, and of the study that is shown first what takes longest.
 
     Whatever goes wrong here goes wrong again for the page, which has somebody to tell.
     """
     with suppress(Exception):
         from cgraph.ui import resources, views
-        from cgraph.ui.views import graph, trace  # noqa: F401  # the pages to which links lead most
+        from cgraph.ui.views import graph
 
-        found = resources.find_studies(resources.search_folders())
-        if found.entries:
-            study = resources.open_study(found.entries[0])
-            graph.study_graph(found.entries[0]).seriation(study.n_layers)
         for module in pkgutil.iter_modules(views.__path__, f"{views.__name__}."):
             importlib.import_module(module.name)
+        found = resources.find_studies(resources.search_folders())
+        if found.entries:
+            first = found.entries[0]
+            study = resources.open_study(first)
+            graph.study_graph(first).seriation(study.n_layers)
+
+
+def on_script_error(error: Exception) -> bool:
+    """Say that a page broke, in place of a traceback, which goes to the log of the server.
+
+    Parameters
+    ----------
+    error : Exception
+        What the page did not catch.
+
+    Returns
+    -------
+    bool
+        True: it has been told.
+    """
+    st.error(
+        f"This page met a problem that it was not made for ({type(error).__name__}). The study is "
+        "as it was. Reload the page, or go back and choose something else; the terminal in which "
+        "the app was started says where it broke, which helps whoever mends it."
+    )
+    return True
