@@ -2,7 +2,6 @@
 
 For each study the app is started on a free port and opened in an installed Chromium. Measured are
 
-- *open*: from the address to the drawn cards, on a server that has shown nothing yet;
 - *revisit*: what the server sends when the page is loaded again, over its socket and by files;
 - *page*: from a click on "Next page" to the next cards;
 - *card*: from a click on a card to the concept in full, over `--clicks` concepts;
@@ -67,7 +66,6 @@ def took(page: Any) -> float:
 HEADS = (
     "study",
     "concepts of a layer",
-    "open",
     "again",
     "revisit",
     "page, median / 95 %",
@@ -109,7 +107,7 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
             page.wait_for_function(IDLE)
             return seconds
 
-        opened = load(f"layer={layer}")
+        load(f"layer={layer}")
         shown = page.evaluate(CARDS)
         if shown != expected[: len(shown)]:
             raise SystemExit(f"{study.name}: the cards are not the most frequent concepts")
@@ -145,7 +143,6 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     cells = [
         study.name,
         f"{len(catalogue):,}",
-        f"{opened:.2f} s",
         f"{again:.2f} s",
         f"{revisit:.0f} KB",
         *(_times(values) for values in (pages, cards, relatives)),

@@ -4,8 +4,8 @@
 
 For each study the app is started on a free port and opened in an installed Chromium. Measured are
 
-- *open*: from the address to the sentence that sums up, on a server that has just started, and
-  again on the warm one (*again*), with what the server sends for that (*sent*);
+- *again*: from the address to the sentence that sums up, on a server that has shown the page, with
+  what the server sends for that (*sent*);
 - *switch*: from a click on a concept of the graph to the sentence that takes it into account, over
   `--clicks` concepts; the graph, the panel and the controls are drawn anew;
 - *look*: from a click on a concept of the table to the panel about it;
@@ -149,7 +149,6 @@ def switches(page: Any, n: int, seed: int) -> list[float]:
 HEADS = (
     "study",
     "edges",
-    "open",
     "again",
     "sent again",
     "look, median / 95 %",
@@ -166,7 +165,7 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     with serving(folder) as address:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page_address = f"{address}/Counterfactual"
-        first = opened(page, page_address)
+        opened(page, page_address)
         check(page, study)
         here = page.locator(".cg-concept").inner_text()
         cells = [c for c in dict.fromkeys(ids(page, "td button")) if c not in here.split()]
@@ -196,7 +195,7 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
         return f"{statistics.median(times):.0f} / {p95(times):.0f} ms"
 
     cells_of_row = [
-        study.name, f"{study.graph.n_edges:,}", f"{first:.2f} s", f"{again:.2f} s",
+        study.name, f"{study.graph.n_edges:,}", f"{again:.2f} s",
         f"{sent / 1000:.0f} KB", both(looks), both(alone), both(measured),
     ]  # fmt: skip
     return f"| {' | '.join(cells_of_row)} |"

@@ -2,8 +2,8 @@
 
 For each study the app is started on a free port and opened in an installed Chromium. Measured are
 
-- *first figure*: from the address to the first figure drawn, on a server that has just started;
-- *all figures*: until the curves, the relations and the table stand too;
+- *all figures*: from the address, on a server that has just started, until the curves, the
+  relations and the table stand too;
 - *revisit*: the same address again in the same browser, and what is sent for it;
 - *pair*: from a click on another pair of layers to its heading, over all pairs, once;
 - *click*: from a click on a concept of the list to its heading, over `--clicks` concepts;
@@ -98,23 +98,21 @@ def time_clicks(seen: Visit, n: int, seed: int, received: list[int]) -> tuple[li
     return times, statistics.mean(sizes)
 
 
-def time_opening(browser: Any, address: str) -> tuple[float, float]:
-    """Return seconds from the address to the first figure, and until nothing is missing."""
+def time_opening(browser: Any, address: str) -> float:
+    """Return seconds from the address until nothing is missing."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     start = time.perf_counter()
     page.goto(f"{address}/Evaluation")
     page.locator(".figure svg").first.wait_for(timeout=60_000)
-    first = time.perf_counter() - start
     page.wait_for_function(IDLE, timeout=60_000)
     settled = time.perf_counter() - start
     page.close()
-    return first, settled
+    return settled
 
 
 HEADS = (
     "study",
     "concepts",
-    "first figure",
     "all figures",
     "revisit",
     "sent for a revisit",
@@ -132,7 +130,7 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
 
     study = Study.open(folder)
     with serving(folder) as address:
-        first, settled = time_opening(browser, address)
+        settled = time_opening(browser, address)
         with visit(browser, address, "/Evaluation", ready=".figure svg") as seen:
             check(seen, study)
             session = seen.page.context.new_cdp_session(seen.page)
@@ -164,7 +162,6 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     cells = [
         study.name,
         f"{study.graph.n_concepts():,}",
-        f"{first:.2f} s",
         f"{settled:.2f} s",
         f"{again:.2f} s",
         f"{revisit_kb:.0f} KB",

@@ -2,8 +2,6 @@
 
 For each study the app is started on a free port and opened in an installed Chromium. Measured are
 
-- *first paint*: from the address of the page to its drawing, on a server that has just started: of
-  the matrix of the last pair of layers, and of a neighbourhood;
 - *click*: from a click on a concept of a neighbourhood to its panel, over `--clicks` concepts;
 - *cell*: from a click on a cell of a matrix to the list of its edges, over as many cells;
 - *paths*: from the Enter key on a new start to the strongest paths from there to the last layer;
@@ -92,8 +90,6 @@ HEADS = (
     "study",
     "concepts",
     "edges",
-    "first paint, matrix",
-    "first paint, neighbourhood",
     "click, median / 95 %",
     "cell, median / 95 %",
     "paths, median / 95 %",
@@ -121,61 +117,59 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     edges = study.graph.layer_edges(study.n_layers)
     cells = json.loads(draw_matrix(edges, order, study.n_layers, of.name).text)["cells"]
     clicks, lists, paths, sizes = [], [], [], []
-    with serving(folder) as address:
-        start = time.perf_counter()
-        with visit(browser, f"{address}/Graph", ready=".matrix .scroll > svg") as seen:
-            opened = [time.perf_counter() - start]
-            received = Received(seen)
-            for cell in rng.sample(cells, min(options.clicks, len(cells))):
-                took, size = timed(seen, received, CELL, cell[:2])
-                lists.append(took)
-                sizes.append(size)
-            complaints = seen.complaints + seen.outside
-    with serving(folder) as address:
-        start = time.perf_counter()
-        with visit(browser, f"{address}/Graph", f"?concept={centre}&view=around") as seen:
-            opened.append(time.perf_counter() - start)
-            check(seen, study, centre)
-            received = Received(seen)
-            for _ in range(options.clicks):
-                concept = rng.choice([c for c in nodes(seen) if c != seen.selected()])
-                took, size = timed(seen, received, CLICK, concept)
-                clicks.append(took)
-                sizes.append(size)
-            seen.page.get_by_role("radio", name="Paths").click()
-            seen.page.get_by_label("From", exact=True).wait_for()
-            seen.wait()
-            seen.page.get_by_label("To", exact=True).fill(f"L{study.n_layers}")
+    with (
+        serving(folder) as address,
+        visit(browser, f"{address}/Graph", ready=".matrix .scroll > svg") as seen,
+    ):
+        received = Received(seen)
+        for cell in rng.sample(cells, min(options.clicks, len(cells))):
+            took, size = timed(seen, received, CELL, cell[:2])
+            lists.append(took)
+            sizes.append(size)
+        complaints = seen.complaints + seen.outside
+    with (
+        serving(folder) as address,
+        visit(browser, f"{address}/Graph", f"?concept={centre}&view=around") as seen,
+    ):
+        check(seen, study, centre)
+        received = Received(seen)
+        for _ in range(options.clicks):
+            concept = rng.choice([c for c in nodes(seen) if c != seen.selected()])
+            took, size = timed(seen, received, CLICK, concept)
+            clicks.append(took)
+            sizes.append(size)
+        seen.page.get_by_role("radio", name="Paths").click()
+        seen.page.get_by_label("From", exact=True).wait_for()
+        seen.wait()
+        seen.page.get_by_label("To", exact=True).fill(f"L{study.n_layers}")
+        seen.page.keyboard.press("Enter")
+        seen.wait()
+        answer = seen.page.locator("h3.cg-section, [data-testid=stAlert]")
+        for index in rng.sample(range(study.graph.n_concepts(1)), min(20, options.clicks)):
+            source = ConceptId(1, index)
+            seen.page.get_by_label("From", exact=True).fill(str(source))
+            start = time.perf_counter()
             seen.page.keyboard.press("Enter")
+            answer.filter(has_text=re.compile(rf"{source}\b")).wait_for(timeout=20_000)
+            paths.append(1000 * (time.perf_counter() - start))
             seen.wait()
-            answer = seen.page.locator("h3.cg-section, [data-testid=stAlert]")
-            for index in rng.sample(range(study.graph.n_concepts(1)), min(20, options.clicks)):
-                source = ConceptId(1, index)
-                seen.page.get_by_label("From", exact=True).fill(str(source))
-                start = time.perf_counter()
-                seen.page.keyboard.press("Enter")
-                answer.filter(has_text=re.compile(rf"{source}\b")).wait_for(timeout=20_000)
-                paths.append(1000 * (time.perf_counter() - start))
-                seen.wait()
-            seen.wait()
-            received.take()
-            seen.page.get_by_role("link", name="Trace").first.click()
-            seen.page.locator(".cg-picture").wait_for(timeout=60_000)
-            seen.wait()
-            received.take()
-            seen.page.get_by_role("link", name="Graph").first.click()
-            seen.page.locator(".cg-title", has_text="Which concepts").wait_for(timeout=60_000)
-            seen.wait()
-            revisit = received.take()
-            complaints += seen.complaints + seen.outside
+        seen.wait()
+        received.take()
+        seen.page.get_by_role("link", name="Trace").first.click()
+        seen.page.locator(".cg-picture").wait_for(timeout=60_000)
+        seen.wait()
+        received.take()
+        seen.page.get_by_role("link", name="Graph").first.click()
+        seen.page.locator(".cg-title", has_text="Which concepts").wait_for(timeout=60_000)
+        seen.wait()
+        revisit = received.take()
+        complaints += seen.complaints + seen.outside
     if complaints:
         raise SystemExit(f"{study.name}: {complaints}")
     cells_of_row = [
         study.name,
         f"{study.graph.n_concepts():,}",
         f"{study.graph.n_edges:,}",
-        f"{opened[0]:.2f} s",
-        f"{opened[1]:.2f} s",
         f"{statistics.median(clicks):.0f} / {p95(clicks):.0f} ms",
         f"{statistics.median(lists):.0f} / {p95(lists):.0f} ms",
         f"{statistics.median(paths):.0f} / {p95(paths):.0f} ms",

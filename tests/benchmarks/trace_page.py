@@ -2,7 +2,6 @@
 
 For each study the app is started on a free port and opened in an installed Chromium. Measured are
 
-- *open*: from the address to a drawn graph, on a server that has just started;
 - *click*: from a click on a concept of the graph to its panel, over `--clicks` concepts;
 - *sent*: what the server sends to the browser for a click;
 - *hover*: from the pointer on a concept to its lit edges;
@@ -155,7 +154,6 @@ HEADS = (
     "study",
     "concepts",
     "edges",
-    "open",
     "click, median",
     "click, 95 %",
     "sent for a click",
@@ -172,31 +170,31 @@ def measure(browser: Any, folder: Path, options: argparse.Namespace) -> str:
     from cgraph.tracing import model_folder
 
     study = Study.open(folder)
-    with serving(folder) as address, tempfile.TemporaryDirectory() as scratch:
-        start = time.perf_counter()
-        with visit(browser, address) as seen:
-            opened = time.perf_counter() - start
-            check(seen, study)
-            clicks, sizes = time_clicks(seen, options.clicks, options.seed)
-            hovers = [seen.page.evaluate(HOVER, concept) for concept in nodes(seen)[:40]]
-            upload = forward = None
-            try:
-                model_folder(study)
-            except ModelError:
-                pass
-            else:
-                paths = pictures(Path(scratch), 1 + options.uploads)
-                uploads = time_uploads(seen, paths)
-                forward = statistics.median(time_forward(study, paths))
-                upload = statistics.median(uploads) - forward
-            if seen.complaints or seen.outside:
-                raise SystemExit(f"{study.name}: {seen.complaints} {seen.outside}")
+    with (
+        serving(folder) as address,
+        tempfile.TemporaryDirectory() as scratch,
+        visit(browser, address) as seen,
+    ):
+        check(seen, study)
+        clicks, sizes = time_clicks(seen, options.clicks, options.seed)
+        hovers = [seen.page.evaluate(HOVER, concept) for concept in nodes(seen)[:40]]
+        upload = forward = None
+        try:
+            model_folder(study)
+        except ModelError:
+            pass
+        else:
+            paths = pictures(Path(scratch), 1 + options.uploads)
+            uploads = time_uploads(seen, paths)
+            forward = statistics.median(time_forward(study, paths))
+            upload = statistics.median(uploads) - forward
+        if seen.complaints or seen.outside:
+            raise SystemExit(f"{study.name}: {seen.complaints} {seen.outside}")
     n_concepts = study.graph.n_concepts()
     cells = [
         study.name,
         f"{n_concepts:,}",
         f"{study.graph.n_edges:,}",
-        f"{opened:.2f} s",
         f"{statistics.median(clicks):.0f} ms",
         f"{p95(clicks):.0f} ms",
         f"{statistics.mean(sizes):.0f} KB",
