@@ -12,4 +12,9 @@ if server.is_answering():
     if opened is not None:
         trace.show(opened)
 else:
-    app = st.App(__file__, lifespan=server.lifespan, on_script_error=server.on_script_error)
+    app = st.App(
+        __file__,
+        lifespan=server.lifespan,
+        routes=server.routes(),
+        on_script_error=server.on_script_error,
+    )

@@ -67,18 +67,6 @@ class Visit:
         self.wait()
 
 
-def _note(seen: Visit, message: Any) -> None:
-    """Keep what the console complains about.
-
-    At the address of a page Streamlit first asks whether its server lies beneath that address,
-    and goes on without an answer; the browser notes these two requests whatever a page does.
-    """
-    asked = urlsplit(message.location.get("url", "")).path
-    beneath = asked.endswith(("/_stcore/health", "/_stcore/host-config"))
-    if message.type == "error" and not (beneath and asked.count("/") == 3):
-        seen.complaints.append(message.text)
-
-
 @contextmanager
 def visit(
     browser: Any,
@@ -103,9 +91,13 @@ def visit(
         if url.scheme not in ("data", "blob") and url.netloc != host:
             seen.outside.append(request.url)
 
+    def on_console(message: Any) -> None:
+        if message.type == "error":
+            seen.complaints.append(message.text)
+
     page.on("request", on_request)
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    page.on("console", lambda message: _note(seen, message))
+    page.on("console", on_console)
     try:
         page.goto(address + query)
         page.locator(ready).first.wait_for(timeout=60_000)

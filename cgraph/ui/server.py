@@ -12,11 +12,24 @@ import pkgutil
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
 
 import streamlit as st
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # a server that listens everywhere
+
+# Below the address of a page Streamlit's client looks for its server first, and finds it above
+# after a wait and two errors in the console, unless it is told where the server is.
+_WHERE = """<script>
+  window.__streamlit = { BACKEND_BASE_URL: new URL('.', window.location.href).href };
+</script>
+"""
 
 
 def is_answering() -> bool:
@@ -59,6 +72,26 @@ def get_ready() -> None:
             first = found.entries[0]
             study = resources.open_study(first)
             graph.study_graph(first).seriation(study.n_layers)
+
+
+def routes() -> list[Route]:
+    """Return the addresses of the pages, which answer with where the server is."""
+    from cgraph.ui.frame import PAGES
+
+    scripts = [PurePosixPath(script) for script, _ in PAGES]
+    names = [script.stem.partition("_")[2] for script in scripts if script.parent.name]
+    base = (st.get_option("server.baseUrlPath") or "").strip("/")
+    return [Route(f"/{base}/{name}".replace("//", "/"), _page_html) for name in names]
+
+
+@cache
+def _html() -> str:
+    html = (files("streamlit") / "static" / "index.html").read_text("utf-8")
+    return html.replace("<head>", "<head>" + _WHERE, 1)
+
+
+async def _page_html(request: Request) -> HTMLResponse:
+    return HTMLResponse(_html(), headers={"Cache-Control": "no-cache"})
 
 
 def on_script_error(error: Exception) -> bool:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,9 @@ def test_the_browser_is_sent_to_where_the_app_is(
         async with server.lifespan(st.App(__file__)):
             pass
 
-    asyncio.run(start())
+    # The browser of other tests keeps an event loop in this thread.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, start()).result()
     assert opened == [expected]
 
 
