@@ -128,7 +128,7 @@ class LayerCatalogue:
         return np.argsort(-values if falling else values, kind="stable")
 
     def _matching(self, text: str, kind: Kind) -> NDArray[np.bool_]:
-        words = text.casefold().split()
+        words = text.replace("=", " ").casefold().split()  # colour=purple, as on the Graph page
         exact = _exact(text.strip(), self.layer, len(self))
         if exact is not None:
             found = np.arange(len(self)) == exact

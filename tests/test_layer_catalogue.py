@@ -59,6 +59,7 @@ def test_orders(listed, order, falling, expected):
         ("heart wheels", [2]),
         ("count", [0]),
         ("two sand", [0]),
+        ("shape=heart", [2]),
         ("sand blue", []),
         ("4", [4]),
         ("L7/4", [4]),

@@ -19,6 +19,7 @@ from cgraph.counterfactual import dense_labels, graph_answer
 from cgraph.edits import Edit, RolloutSettings, SavedEdit
 from cgraph.redrawing import SceneChange, edit_of_change, scene_of
 from cgraph.study import Study
+from cgraph.study_graph import StudyGraph
 from cgraph.ui.models import shelf
 from cgraph.ui.resources import find_studies
 
@@ -122,6 +123,15 @@ class TestDemo:
         assert "the class token of its layer" in text(app)
         assert "rank correlation" in text(app)
         assert app.expander[0].label.startswith("How far the answers agree")
+
+    def test_a_search_finds_what_the_graph_page_finds(self, demo: Study) -> None:
+        app = run(layer="8")
+        app.text_input(key="cf.find").set_value("colour=blue").run()
+        found = [c for c in StudyGraph(demo).named.search("colour=blue") if c.layer == 8]
+        offered = [option for pills in app.get("button_group") for option in pills.options]
+        assert found
+        for concept in found[:10]:
+            assert any(str(concept) in str(option) for option in offered), (concept, offered)
 
     @pytest.mark.usefixtures("demo_model")
     def test_every_view_can_be_opened(self, demo: Study) -> None:

@@ -15,6 +15,7 @@ from cgraph.edits import MOST_DRAWS, RULES, Edit, RolloutSettings
 from cgraph.errors import CgraphError
 from cgraph.rollout import usual_number
 from cgraph.study import Study
+from cgraph.study_graph import StudyGraph
 from cgraph.ui import edit_link, state, words
 from cgraph.ui.answers import Question
 from cgraph.ui.changed_drawing import nearly_on
@@ -208,18 +209,11 @@ def _most_frequent(study: Study, layer: int, others: set[ConceptId]) -> list[Con
 
 
 def _search(study: Study, layer: int, text: str) -> list[ConceptId]:
-    """Return concepts of a layer whose name or id holds a text."""
-    wanted = text.strip().lower()
-    if not wanted:
+    """Return the concepts of a layer that fit a text best, as the Graph page finds them."""
+    if not text.strip():
         return []
-    found = []
-    for index in range(study.graph.n_concepts(layer)):
-        concept = ConceptId(layer, index)
-        if wanted in called(study, concept).lower() or wanted == str(index):
-            found.append(concept)
-            if len(found) == N_FOUND:
-                break
-    return found
+    found = StudyGraph(study).named.search(f"L{layer} {text}")
+    return [concept for concept in found if concept.layer == layer][:N_FOUND]
 
 
 def _pills_changed(
