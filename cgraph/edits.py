@@ -27,6 +27,9 @@ PROBABILITIES: tuple[Probability, ...] = get_args(Probability)
 SCHEMA = 1
 """Version of the JSON that `SavedEdit.to_json` writes."""
 
+LARGEST = 10**12 - 1
+"""Largest seed or number: what a link can carry."""
+
 MOST_DRAWS = 1000
 MOST_CHANGES = 200
 """Most draws of the rule ``sample``, and most concepts of one edit."""
@@ -139,10 +142,10 @@ class RolloutSettings:
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
         _one_of("probability", self.probability, PROBABILITIES)
-        _whole("start", self.start, 1, None, optional=True)
+        _whole("start", self.start, 1, LARGEST, optional=True)
         _whole("n_draws", self.n_draws, 1, MOST_DRAWS)
-        _whole("seed", self.seed, 0, None)
-        _whole("k", self.k, 1, None, optional=True)
+        _whole("seed", self.seed, 0, LARGEST)
+        _whole("k", self.k, 1, LARGEST, optional=True)
 
     def start_of(self, edit: Edit, n_layers: int) -> int:
         """Return the start layer for an edit.
@@ -252,12 +255,10 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}. Allowed: {', '.join(allowed)}.")
 
 
-def _whole(
-    name: str, value: object, least: int, most: int | None, *, optional: bool = False
-) -> None:
+def _whole(name: str, value: object, least: int, most: int, *, optional: bool = False) -> None:
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{name} is {value!r}: a whole number of at least {least} is needed.")
-    if most is not None and value > most:
-        raise ConfigError(f"{name} is {value}: at most {most} are allowed.")
+    if value > most:
+        raise ConfigError(f"{name} is {value}: at most {most} is allowed.")
