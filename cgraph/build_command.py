@@ -11,6 +11,7 @@ from typing import Any
 from cgraph.config import ENCODERS, METHODS, PRESETS
 from cgraph.console import ProgressPrinter, print_info
 from cgraph.errors import ConfigError
+from cgraph.executors import Executor
 
 
 def add_parsers(commands: Any) -> None:
@@ -22,7 +23,9 @@ def add_parsers(commands: Any) -> None:
     )
     build.add_argument("--model", type=Path, help="folder of a Hugging Face vision transformer")
     build.add_argument("--images", type=Path, help="folder of images, or parquet file or folder")
-    build.add_argument("--out", type=Path, required=True, help="the study folder to write")
+    build.add_argument(
+        "--out", required=True, help="the study folder to write, or a URL such as s3://bucket/study"
+    )
     build.add_argument("--preset", choices=list(PRESETS), help="settings to start from")
     build.add_argument("--method", choices=METHODS, help="how dictionaries are learned")
     build.add_argument(
@@ -33,15 +36,33 @@ def add_parsers(commands: Any) -> None:
     build.add_argument("--n-atoms", type=int, metavar="N", help="concepts of each layer")
     build.add_argument("--max-nnz", type=int, metavar="N", help="most active concepts of a token")
     build.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
+    build.add_argument(
+        "--cluster", metavar="ADDRESS", help="Dask scheduler to run on, such as tcp://host:8786"
+    )
     build.set_defaults(run=_build)
 
     info = commands.add_parser("info", help="show a study's settings and held-out figures")
-    info.add_argument("study", type=Path, help="a study folder")
+    info.add_argument("study", help="a study folder")
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
 
 
 def _build(options: argparse.Namespace) -> int:
+    check_workers(options.workers)
+    if options.cluster is None:
+        return _build_on(options, None)
+    if options.workers is not None:
+        raise ConfigError(
+            "--workers is the number of processes on this machine, and --cluster names other "
+            "workers to run on. Give one of them."
+        )
+    from cgraph.cluster import cluster_executor
+
+    with cluster_executor(options.cluster) as executor:
+        return _build_on(options, executor)
+
+
+def _build_on(options: argparse.Namespace, executor: Executor | None) -> int:
     from cgraph.config import preset
     from cgraph.pipeline import build_study, resume_study
 
@@ -54,7 +75,6 @@ def _build(options: argparse.Namespace) -> int:
         "method": options.method,
         "encoder": options.encoder,
     }
-    check_workers(options.workers)
     if options.model is None and options.images is None:
         given = [name for name, value in settings.items() if value is not None]
         if options.preset or given:
@@ -62,7 +82,9 @@ def _build(options: argparse.Namespace) -> int:
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
             )
-        study = resume_study(options.out, workers=options.workers, on_progress=printer)
+        study = resume_study(
+            options.out, workers=options.workers, executor=executor, on_progress=printer
+        )
     elif options.model is None or options.images is None:
         missing = "--model" if options.model is None else "--images"
         raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
@@ -74,6 +96,7 @@ def _build(options: argparse.Namespace) -> int:
             options.out,
             config,
             workers=options.workers,
+            executor=executor,
             on_progress=printer,
         )
     printer.end()

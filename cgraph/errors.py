@@ -32,3 +32,7 @@ class StudyError(CgraphError):
 
 class DataError(CgraphError, ValueError):
     """Numbers that no method can work with: empty, constant, not finite, or of the wrong shape."""
+
+
+class ClusterError(CgraphError):
+    """Workers that cannot be reached, were lost, or do not fit together."""

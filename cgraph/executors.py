@@ -2,7 +2,7 @@
 
 An executor takes a module-level function and a list of argument tuples and yields results as they
 come, in any order. Tasks write only files of their own and use one thread, so that results do not
-depend on how many workers there are; another executor (a cluster's) needs only the same `run`.
+depend on how many workers there are. `cgraph.futures` adapts every other executor, a cluster's too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Protocol
 
-from cgraph.errors import CgraphError
+from cgraph.errors import ClusterError
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -29,7 +30,13 @@ THREAD_VARIABLES = (
 )
 
 
-class WorkerLost(CgraphError):
+LOOK_AHEAD = 4
+"""Tasks handed over for each worker: enough that none waits, far from all of a stage's at once."""
+
+_LOOK_SECONDS = 1.0  # between two looks at workers that give no results
+
+
+class WorkerLost(ClusterError):
     """A worker process ended before its task did."""
 
 
@@ -41,6 +48,40 @@ class Executor(Protocol):
     ) -> Iterator[tuple[int, Any]]:
         """Yield ``(number of the call, result)`` as calls finish."""
         ...
+
+
+def run_bounded(
+    submit: Callable[[tuple[Any, ...]], Future[Any]],
+    calls: Sequence[tuple[Any, ...]],
+    pending: dict[Future[Any], int],
+    room: Callable[[], int],
+    watch: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, Any]]:
+    """Yield ``(number of the call, result)`` as calls finish, a bounded number ahead.
+
+    Parameters
+    ----------
+    submit : callable
+        Hands a call over.
+    calls : sequence of tuple
+    pending : dict
+        Kept up to date with the futures that are out and the numbers of their calls.
+    room : callable
+        Returns how many may be out at once.
+    watch : callable, optional
+        Called while nothing finishes; it raises when nothing will.
+    """
+    waiting = enumerate(calls)
+    while True:
+        for number, call in islice(waiting, max(0, room() - len(pending))):
+            pending[submit(call)] = number
+        if not pending:
+            return
+        finished, _ = wait(pending, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        if not finished:
+            watch()
+        for future in finished:
+            yield pending.pop(future), future.result()
 
 
 class SerialExecutor:
@@ -79,21 +120,21 @@ class ProcessExecutor:
         """
         saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        n_workers = min(self.n_workers, max(1, len(calls)))
         pool = ProcessPoolExecutor(
-            max_workers=min(self.n_workers, max(1, len(calls))),
+            max_workers=n_workers,
             mp_context=get_context("spawn"),
             initializer=_start_worker,
             initargs=(os.getpid(),),
         )
         pending: dict[Future[Any], int] = {}
-        try:
+
+        def submit(call: tuple[Any, ...]) -> Future[Any]:
             with _signals_held():
-                for number, call in enumerate(calls):
-                    pending[pool.submit(function, *call)] = number
-            while pending:
-                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield pending.pop(future), future.result()
+                return pool.submit(function, *call)
+
+        try:
+            yield from run_bounded(submit, calls, pending, lambda: LOOK_AHEAD * n_workers)
         except BrokenProcessPool:
             raise WorkerLost(
                 "A worker process was killed, most often because memory ran out. Finished work is "

@@ -10,7 +10,6 @@ so that two people who name concepts at the same time both keep their names.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError, StudyError
-from cgraph.store import folder_lock, read_json, to_json, write_bytes
+from cgraph.store import folder_lock, is_writable, read_json, to_json, write_bytes
 
 GIVEN_NAMES = "names.json"
 """Place of the file in a study folder."""
@@ -217,7 +216,7 @@ def change_given_names(
     """
     for concept in changes:
         scope.check(concept)
-    if not os.access(folder, os.W_OK):
+    if not is_writable(folder):
         raise StudyError(
             f"{folder} cannot be written, so no name can be kept in it. Copy the study to a folder "
             "you may write to and name concepts there."
@@ -277,7 +276,7 @@ class GivenNames:
     def revision(self) -> str:
         """Changes when the file does; empty without one. What shows names is kept by it."""
         try:
-            found = os.stat(self._path)
+            found = self._path.stat()
         except OSError:
             return ""
         return f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}"

@@ -7,7 +7,6 @@ settings. What no stage has used yet may still be changed.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,12 @@ from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
 from cgraph.errors import ConfigError, ModelError, StudyError
 from cgraph.images import open_images, sample_rows
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
+from cgraph.object_paths import is_remote
 from cgraph.receipts import receipts_folder
+from cgraph.shared_folder import PACKAGES
 from cgraph.stages import Job
-from cgraph.store import read_json, to_json, write_bytes
+from cgraph.store import read_json, remove_folder, to_json, write_bytes
 from cgraph.vit import VisionModel
-
-_RECORDED_VERSIONS = (
-    "cgraph",
-    "numba",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "transformers",
-)
 
 _LATER_SETTINGS = ("preset", "keep_tokens", "dictionary.", "predictor.")
 """How the names of settings start that the tokens and the split do not depend on."""
@@ -99,7 +88,7 @@ def prepare(
             "n_parts": -(-len(rows) // config.part_size),
         },
         config=config,
-        versions={name: version(name) for name in _RECORDED_VERSIONS},
+        versions={name: version(name) for name in PACKAGES},
         origin=origin or {},
     )
     if (folder / MANIFEST).is_file():
@@ -126,7 +115,7 @@ def prepare(
 def _source(place: Path, folder: Path) -> str:
     """Return where an input lies: within the study folder if it does, so that both can be moved."""
     place = place.absolute()
-    inside = place.is_relative_to(folder)
+    inside = not is_remote(folder) and place.is_relative_to(folder)
     return place.relative_to(folder).as_posix() if inside else str(place)
 
 
@@ -239,7 +228,7 @@ def _same_study(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
         )
     if changes:
         for stage in STAGES[STAGES.index("dictionary") :]:
-            shutil.rmtree(receipts_folder(folder, stage), ignore_errors=True)
+            remove_folder(receipts_folder(folder, stage))
         found = dataclasses.replace(found, config=wanted.config)
         write_bytes(folder / MANIFEST, to_json(found.to_dict()))
     return found

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     kinds = names.add_subparsers(required=True, metavar="WHAT")
 
     export = kinds.add_parser("export", help="write all names to a CSV or JSON file")
-    export.add_argument("study", type=Path, help="a study folder")
+    export.add_argument("study", help="a study folder")
     export.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="ends in .csv or .json"
     )
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         description="Names given by hand are taken over with author and date; measured names that "
         "were changed in the file become names by hand. All of the file or nothing.",
     )
-    take.add_argument("study", type=Path, help="a study folder")
+    take.add_argument("study", help="a study folder")
     take.add_argument("file", type=Path, metavar="FILE", help="a .csv or .json file")
     take.add_argument("--author", metavar="NAME", help="whose names they are, if it does not say")
     take.set_defaults(run=_import)
@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
         description="Run the study's tune and held-out images and a vocabulary through the model, "
         "and store for every concept the three words that go with it best.",
     )
-    text.add_argument("study", type=Path, help="a study folder")
+    text.add_argument("study", help="a study folder")
     text.add_argument("--vocabulary", type=Path, metavar="FILE", help="one word or phrase a line")
     text.add_argument(
         "--template",

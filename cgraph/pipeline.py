@@ -11,18 +11,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor as AnyExecutor
 from pathlib import Path
 from typing import Any
 
 from cgraph import dictionary_stages, example_stages, graph_stages, stages
+from cgraph.cluster import as_executor, meeting
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
-from cgraph.executors import Executor, local_executor, single_thread
+from cgraph.executors import Executor, single_thread
 from cgraph.job_setup import prepare, read_log, read_sources
 from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
+from cgraph.object_paths import study_path
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
@@ -38,6 +40,7 @@ from cgraph.store import (
     FileRecord,
     file_record,
     folder_lock,
+    remove_folder,
     remove_partial_files,
     to_json,
     write_bytes,
@@ -52,7 +55,7 @@ def build_study(
     config: BuildConfig | None = None,
     *,
     workers: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | AnyExecutor | None = None,
     origin: dict[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Study:
@@ -65,13 +68,16 @@ def build_study(
     images : str or Path
         Folder of images, parquet file, or folder of parquet files.
     out : str or Path
-        The study folder. Its name becomes the study's name in links.
+        The study folder, of this machine or of an object store (``s3://bucket/study``). Its name
+        becomes the study's name in links.
     config : BuildConfig, optional
         Settings; the default preset if left out.
     workers : int, optional
         Processes on this machine; one for each core if left out. The result is the same for any.
-    executor : Executor, optional
-        Where to run in place of this machine.
+    executor : Executor or concurrent.futures.Executor, optional
+        Where to run in place of processes of this machine: threads, a pool of processes, or a
+        cluster (Dask's ``Client.get_executor()``). It is left open. All workers must see the
+        study folder, the model and the images; see docs/cluster.md.
     origin : dict, optional
         For the manifest: the command and settings that made the model too.
     on_progress : callable, optional
@@ -86,12 +92,13 @@ def build_study(
     CgraphError
         If an input cannot be used, the folder holds a different study, or another build holds it.
     """
-    folder = Path(out).absolute()
+    folder = study_path(out).absolute()
     config = config or BuildConfig()
-    executor = executor or local_executor(workers or os.cpu_count() or 1)
-    with folder_lock(folder):
+    chosen = as_executor(executor, workers)
+    with folder_lock(folder) as check_lock:
         job, manifest = prepare(Path(model), Path(images), folder, config, origin)
-        _Build(job, manifest, executor, on_progress).run()
+        with meeting(chosen, folder, WORK, (job.model, job.images)):
+            _Build(job, manifest, chosen, on_progress, check_lock).run()
     return Study.open(folder)
 
 
@@ -99,6 +106,7 @@ def resume_study(
     out: str | Path,
     *,
     workers: int | None = None,
+    executor: Executor | AnyExecutor | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Study:
     """Go on with the build of a study folder, with the inputs and settings it was started with.
@@ -106,7 +114,7 @@ def resume_study(
     Parameters
     ----------
     out : str or Path
-    workers, on_progress
+    workers, executor, on_progress
         As for `build_study`.
 
     Raises
@@ -114,7 +122,7 @@ def resume_study(
     CgraphError
         If the folder is no study or its inputs are gone.
     """
-    folder = Path(out)
+    folder = study_path(out)
     manifest = Manifest.read(folder)
     model, images = read_sources(folder)
     return build_study(
@@ -123,6 +131,7 @@ def resume_study(
         folder,
         manifest.config,
         workers=workers,
+        executor=executor,
         on_progress=on_progress,
     )
 
@@ -136,10 +145,12 @@ class _Build:
         manifest: Manifest,
         executor: Executor,
         on_progress: Callable[[Progress], None] | None,
+        check_lock: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
         self.manifest = manifest
         self.executor = executor
+        self.check_lock = check_lock
         self.progress = ProgressWriter(job.folder / PROGRESS, STAGES, on_progress)
 
     def run(self) -> None:
@@ -155,8 +166,8 @@ class _Build:
             self._log(stage, time.monotonic() - started)
         if not self.job.config.keep_tokens:
             self._write(files={p: r for p, r in self.manifest.files.items() if r.stage != "tokens"})
-            shutil.rmtree(self.job.folder / "tokens", ignore_errors=True)
-        shutil.rmtree(self.job.folder / WORK, ignore_errors=True)
+            remove_folder(self.job.folder / "tokens")
+        remove_folder(self.job.folder / WORK)
         remove_partial_files(self.job.folder)
         self.progress.clear()
 
@@ -188,7 +199,7 @@ class _Build:
         """Remove the receipts of all that follows from stages that are done again."""
         first = min((STAGES.index(stage) for stage in redone), default=len(STAGES))
         for stage in STAGES[first:]:
-            shutil.rmtree(receipts_folder(self.job.folder, stage), ignore_errors=True)
+            remove_folder(receipts_folder(self.job.folder, stage))
 
     def _calls(
         self, stage: str, function: Callable[..., Outcome], calls: Sequence[tuple[int, ...]]
@@ -204,6 +215,7 @@ class _Build:
         self.progress.start(stage, total=len(calls), done=len(receipts))
         arguments = [(self.job, stage, keys[n], function, calls[n]) for n in todo]
         for place, (receipt, peak_mb) in self.executor.run(perform, arguments):
+            self.check_lock()
             receipts[keys[todo[place]]] = receipt
             self._peak_mb = max(self._peak_mb, peak_mb)
             self.progress.advance()
@@ -231,7 +243,7 @@ class _Build:
         if "dictionary" in self.manifest.stages and any(
             known.get(name) != value for name, value in outcome.facts["images"].items()
         ):
-            shutil.rmtree(receipts_folder(self.job.folder, "tokens"), ignore_errors=True)
+            remove_folder(receipts_folder(self.job.folder, "tokens"))
             raise StudyError(
                 f"The images in {self.job.images} have other pixels than those that the study in "
                 f"{self.job.folder} was built from, though the same names and sizes. Put the "

@@ -1,7 +1,8 @@
 """Files that are whole or absent: atomic writes, hashes, Arrow tables that map into memory.
 
 Every file is written under a temporary name in its folder, synced, and renamed. A reader never
-sees half a file, and a power cut leaves the old one or the new one.
+sees half a file, and a power cut leaves the old one or the new one. In an object store
+(`cgraph.object_paths`) a file is put as a whole, which is as good, and read in place of mapped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ import pyarrow as pa
 
 from cgraph.codes import Codes
 from cgraph.errors import StudyError
+from cgraph.object_lock import object_lock
+from cgraph.object_paths import as_object
 
 LOCK_NAME = ".lock"
 TEMPORARY_SUFFIX = ".partial"
@@ -46,12 +51,23 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     StudyError
         If the disk is full or the folder cannot be written.
     """
-    write_pieces(path, (data,))
+    remote = as_object(path)
+    if remote is not None:
+        remote.write_bytes(bytes(data))
+    else:
+        write_pieces(path, (data,))
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     """Write a file piece by piece, so that it is whole or absent; see `write_bytes`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    remote = as_object(path)
+    if remote is not None:
+        remote.write_bytes(b"".join(pieces))
+        return
+    # Two machines may write the same file at once, when one is taken for dead: the number of the
+    # process would not tell them apart.
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{unique}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -75,9 +91,38 @@ def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what writers that were killed left of unfinished files, anywhere in a folder."""
+    if as_object(folder) is not None:
+        return  # an object that was not put whole does not exist
     for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
         with suppress(OSError):
             path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that is possible."""
+    remote = as_object(folder)
+    if remote is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        remote.remove_all()
+
+
+def is_writable(folder: Path) -> bool:
+    """Return whether files may be written to a folder; an object store tells by refusing one."""
+    return as_object(folder) is not None or os.access(folder, os.W_OK)
+
+
+def file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int | None]:
+    """Return the size of each file in a folder by its name, and None for one that is not there."""
+    remote = as_object(folder)
+    if remote is not None:
+        found = remote.sizes()
+        return {name: found.get(name) for name in names}
+    sizes: dict[str, int | None] = {}
+    for name in names:
+        path = folder / name
+        sizes[name] = path.stat().st_size if path.is_file() else None
+    return sizes
 
 
 def _sync_folder(folder: Path) -> None:
@@ -127,8 +172,10 @@ def read_table(path: Path) -> pa.Table:
     StudyError
         If it is missing or not such a file.
     """
+    remote = as_object(path)
     try:
-        with pa.memory_map(str(path)) as source:
+        buffer = None if remote is None else remote.read_bytes()
+        with pa.memory_map(str(path)) if buffer is None else pa.BufferReader(buffer) as source:
             table = pa.ipc.open_file(source).read_all()
         table.validate(full=True)
         return table
@@ -176,8 +223,11 @@ def read_array(path: Path) -> np.ndarray:
     StudyError
         If it is missing or not such a file.
     """
+    remote = as_object(path)
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(
+            path if remote is None else io.BytesIO(remote.read_bytes()), allow_pickle=False
+        )
     except FileNotFoundError:
         raise StudyError(f"{path} is missing.") from None
     except (OSError, ValueError) as error:
@@ -211,10 +261,11 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         If the file is missing or damaged.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load, load_file
 
+    remote = as_object(path)
     try:
-        return load_file(path)
+        return load_file(path) if remote is None else load(remote.read_bytes())
     except FileNotFoundError:
         raise StudyError(f"{path} is missing.") from None
     except (OSError, SafetensorError) as error:
@@ -276,7 +327,7 @@ def file_record(path: Path, stage: str) -> FileRecord:
         If it is missing.
     """
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileRecord(digest, path.stat().st_size, stage)
     except FileNotFoundError:
@@ -286,8 +337,10 @@ def file_record(path: Path, stage: str) -> FileRecord:
 
 
 @contextmanager
-def folder_lock(folder: Path, wait: float = 0) -> Iterator[None]:
+def folder_lock(folder: Path, wait: float = 0) -> Iterator[Callable[[], None]]:
     """Hold a study folder for one writer; the system frees it when the process ends.
+
+    In an object store the lock is an object with a heartbeat; see `cgraph.object_lock`.
 
     Parameters
     ----------
@@ -295,11 +348,21 @@ def folder_lock(folder: Path, wait: float = 0) -> Iterator[None]:
     wait : float
         Seconds to wait for another who holds it.
 
+    Yields
+    ------
+    callable
+        Raises StudyError once the lock was lost, which only happens in an object store.
+
     Raises
     ------
     StudyError
         If another writer holds it.
     """
+    remote = as_object(folder)
+    if remote is not None:
+        with object_lock(remote, LOCK_NAME, wait) as check:
+            yield check
+        return
     from filelock import FileLock, Timeout
 
     try:
@@ -315,6 +378,6 @@ def folder_lock(folder: Path, wait: float = 0) -> Iterator[None]:
             f"{folder} cannot be used ({error.strerror or error}). Choose one you may write to."
         ) from None
     try:
-        yield
+        yield lambda: None
     finally:
         lock.release()

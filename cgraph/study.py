@@ -41,9 +41,11 @@ from cgraph.manifest import (
 )
 from cgraph.naming import ConceptName
 from cgraph.novelty import Usual
+from cgraph.object_paths import study_path
 from cgraph.store import (
     codes_from_table,
     file_record,
+    file_sizes,
     plain_rows,
     read_json,
     read_table,
@@ -89,13 +91,14 @@ class Study:
         Parameters
         ----------
         folder : str or Path
+            A folder of this machine, or the URL of one in an object store (``s3://…``).
 
         Raises
         ------
         StudyError
             If the folder is no study, is unfinished, has another schema, or lacks a file.
         """
-        folder = Path(folder)
+        folder = study_path(folder)
         manifest = Manifest.read(folder)
         missing_stages = [stage for stage in STAGES if stage not in manifest.stages]
         if missing_stages:
@@ -110,13 +113,14 @@ class Study:
                 f"{folder / MANIFEST} is damaged ({error}). Restore it from a copy or build the "
                 "study again."
             ) from None
+        sizes = file_sizes(folder, manifest.files)
         for relative, record in manifest.files.items():
-            path = folder / relative
-            if not path.is_file():
+            path, size = folder / relative, sizes[relative]
+            if size is None:
                 raise StudyError(f"{path} is missing. {rebuild_advice(folder, manifest.origin)}")
-            if path.stat().st_size != record.size:
+            if size != record.size:
                 raise StudyError(
-                    f"{path} has {path.stat().st_size} bytes in place of {record.size}: it was "
+                    f"{path} has {size} bytes in place of {record.size}: it was "
                     f"cut off or changed. {rebuild_advice(folder, manifest.origin)}"
                 )
         return cls(folder, manifest)

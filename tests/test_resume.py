@@ -196,7 +196,7 @@ def test_a_kill_while_it_clears_up(moment, tiny_study, tiny_inputs, tmp_path, mo
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.shutil, "rmtree", remove)
+        patch.setattr(shutil, "rmtree", remove)
         if moment == "before progress":
             patch.setattr(pipeline.ProgressWriter, "clear", clear)
         with pytest.raises(Interrupted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import streamlit as st
 
 from cgraph.errors import StudyError
 from cgraph.manifest import MANIFEST, Manifest
+from cgraph.object_paths import study_path
 from cgraph.study import Study
 
 STUDIES_VARIABLE = "CGRAPH_STUDIES"
-"""Environment variable with the folders to look in first, separated as in ``PATH``."""
+"""Environment variable with the folders to look in first, separated as in ``PATH``; they may be
+URLs of object stores."""
 
 DEFAULT_FOLDERS = ("studies", "data")
 """Folders of the working directory that are looked in afterwards."""
@@ -66,8 +69,10 @@ class StudyList:
 
 def search_folders() -> tuple[Path, ...]:
     """Return the folders in which studies are looked for, first to last."""
-    listed = os.environ.get(STUDIES_VARIABLE, "").split(os.pathsep)
-    return tuple(Path(folder).expanduser() for folder in (*listed, *DEFAULT_FOLDERS) if folder)
+    # The sign between two folders of PATH also stands in every URL, before two slashes.
+    listed = re.split(rf"{re.escape(os.pathsep)}(?!//)", os.environ.get(STUDIES_VARIABLE, ""))
+    named = (*listed, *DEFAULT_FOLDERS)
+    return tuple(study_path(folder).expanduser() for folder in named if folder)
 
 
 def find_studies(folders: tuple[Path, ...]) -> StudyList:
@@ -85,7 +90,13 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
     """
     entries: dict[str, StudyEntry] = {}
     problems, hidden, seen = [], [], set()
-    for folder in (candidate for root in folders for candidate in _candidates(root)):
+    candidates: list[Path] = []
+    for root in folders:
+        try:
+            candidates += _candidates(root)
+        except StudyError as error:  # an object store that does not answer
+            problems.append(str(error))
+    for folder in candidates:
         if folder.resolve() in seen:
             continue
         seen.add(folder.resolve())
