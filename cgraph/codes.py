@@ -179,6 +179,37 @@ class Codes:
         return rows[order], values[order]
 
 
+@dataclass
+class CodeCounts:
+    """How often the concepts of a layer are active in some images, added up part by part.
+
+    Attributes
+    ----------
+    n_samples : int
+        Images that were counted.
+    active, positive : ndarray of int64, shape (n_atoms,)
+        Images in which each concept is active, and in which its coefficient is above 0.
+    """
+
+    n_samples: int
+    active: np.ndarray
+    positive: np.ndarray
+
+    @classmethod
+    def of(cls, codes: Codes) -> CodeCounts:
+        """Count some codes."""
+        above = codes.indices[codes.coefficients > 0]
+        return cls(codes.n_samples, codes.counts(), np.bincount(above, minlength=codes.n_atoms))
+
+    def __add__(self, other: CodeCounts) -> CodeCounts:
+        """Return the counts of both sets of images."""
+        return CodeCounts(
+            self.n_samples + other.n_samples,
+            self.active + other.active,
+            self.positive + other.positive,
+        )
+
+
 def stable_order(numbers: np.ndarray, below: int) -> np.ndarray:
     """Return the order that sorts whole numbers from 0 to `below` - 1, equal ones as they come."""
     # NumPy sorts numbers of 16 bits by counting, which is many times faster.

@@ -86,6 +86,11 @@ class DictionaryConfig:
     """Most optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's
     default."""
 
+    max_tokens: int = 100_000
+    """Most training tokens that a dictionary is learned on, and four times the most tune tokens
+    that say when to stop. Of more images a seeded sample is taken, so that memory is bounded:
+    about 16 · d_model bytes a token."""
+
 
 @dataclass(frozen=True)
 class PredictorConfig:
@@ -123,6 +128,14 @@ class PredictorConfig:
     threshold: ThresholdRule = "matched"
     """``matched``: each concept's τ makes it predicted as often on the tune images as it occurs.
     ``half``: a balanced probability of 0.5, as in the paper."""
+
+    max_train: int = 500_000
+    """Most training images that predictors are fitted on; of more a seeded sample is taken. How
+    often a concept occurs is counted on all of them."""
+
+    max_measured: int = 50_000
+    """Most tune images that calibrate and name, and most held-out images that figures of
+    predictors are measured on; of more a seeded sample is taken."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,18 @@ class BuildConfig:
         """Return the settings as plain JSON values."""
         return dataclasses.asdict(self)
 
+    def to_manifest(self) -> dict[str, Any]:
+        """Return what a manifest says: without `_LATER_FIELDS` that have their defaults.
+
+        A study that such a field does not touch has the same bytes as before there was one.
+        """
+        values = self.to_dict()
+        for part, kind in (("dictionary", DictionaryConfig), ("predictor", PredictorConfig)):
+            for name in _LATER_FIELDS[part]:
+                if values[part][name] == getattr(kind, name):
+                    del values[part][name]
+        return values
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BuildConfig:
         """Read settings written by `to_dict`.
@@ -206,6 +231,10 @@ class BuildConfig:
         return dataclasses.replace(self, dictionary=dictionary, **_given(top))
 
 
+_LATER_FIELDS = {"dictionary": ("max_tokens",), "predictor": ("max_train", "max_measured")}
+"""Settings that came after schema 1 of the study folder, by their part."""
+
+
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -236,6 +265,12 @@ def _check_dictionary(config: DictionaryConfig) -> None:
             )
     if config.steps is not None:
         _at_least("steps", config.steps, 1)
+    _at_least("max_tokens", config.max_tokens, 8)
+    if config.n_atoms is not None and config.n_atoms > config.max_tokens:
+        raise ConfigError(
+            f"n_atoms is {config.n_atoms} and max_tokens {config.max_tokens}: a dictionary needs "
+            "at least one training token for each atom. Lower n_atoms or raise max_tokens."
+        )
     if config.method != "ksvd" and not config.nonnegative:
         raise ConfigError(
             f"method {config.method!r} and nonnegative=False contradict each other: an "
@@ -276,6 +311,8 @@ def _check_predictor(config: PredictorConfig) -> None:
     _one_of("threshold rule", config.threshold, ("matched", "half"))
     _at_least("n_bags", config.n_bags, 1)
     _at_least("min_positives", config.min_positives, 1)
+    _at_least("max_train", config.max_train, 1)
+    _at_least("max_measured", config.max_measured, 1)
     if config.bag_cap is not None:
         _at_least("bag_cap", config.bag_cap, 1)
     if not (math.isfinite(config.penalty) and config.penalty > 0):

@@ -5,7 +5,6 @@ Same rules as in `cgraph.stages`: one call, one thread, files of its own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph.attributes import MIN_IMAGES, AttributeTable, attribute_table
-from cgraph.config import TRAIN, TUNE, BuildConfig
+from cgraph.config import BuildConfig
 from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError
 from cgraph.manifest import DICTIONARIES, IMAGES, evaluation_file
 from cgraph.metrics import matthews
+from cgraph.part_reading import StoredAttributes
 from cgraph.preparation import Preparation
-from cgraph.stages import WORK, Job, Outcome, split_of, tokens_of
-from cgraph.store import read_table, read_tensors, write_table, write_tensors
+from cgraph.stages import WORK, Job, Outcome, learning_rows, split_of, tokens_of
+from cgraph.store import read_tensors, write_table, write_tensors
 
 if TYPE_CHECKING:
     from cgraph.sae_base import SparseAutoencoder
@@ -43,10 +43,10 @@ def _work_dictionary(layer: int) -> str:
 
 
 def learn_dictionary(job: Job, layer: int) -> Outcome:
-    """Learn the dictionary of one layer on the training tokens."""
-    split = split_of(job)
-    train = tokens_of(job, layer, np.flatnonzero(split == TRAIN))
-    tune = tokens_of(job, layer, np.flatnonzero(split == TUNE))
+    """Learn the dictionary of one layer on the training tokens, or on a sample of them."""
+    train_rows, tune_rows = learning_rows(job, split_of(job))
+    tokens = tokens_of(job, layer)
+    train, tune = tokens.take(train_rows), tokens.take(tune_rows)
     config = job.config.dictionary
     n_atoms = config.n_atoms or 4 * train.shape[1]
     if n_atoms > len(train):
@@ -58,14 +58,12 @@ def learn_dictionary(job: Job, layer: int) -> Outcome:
     seeds = np.random.SeedSequence([job.config.seed, layer]).generate_state(config.starts)
     known = None
     if config.starts > 1:
-        attributes = read_table(job.folder / IMAGES).column("attributes").to_pylist()
-        rows = np.flatnonzero(split == TUNE)
-        known = attribute_table([json.loads(attributes[row]) for row in rows], MIN_IMAGES // 2)
+        known = attribute_table(StoredAttributes(job.folder / IMAGES, tune_rows), MIN_IMAGES // 2)
         if not known.columns:
             raise DataError(
                 f"starts is {config.starts}, and no attribute value is shared by "
-                f"{MIN_IMAGES // 2} of {len(rows)} tune images, so nothing says which dictionary "
-                "is the best. Run the same command with starts set to 1."
+                f"{MIN_IMAGES // 2} of {len(tune_rows)} tune images, so nothing says which "
+                "dictionary is the best. Run the same command with starts set to 1."
             )
     preparation = Preparation.fit(
         train,

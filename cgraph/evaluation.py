@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cgraph.codes import Codes
+from cgraph.codes import CodeCounts, Codes
 from cgraph.config import MAX_SCORED_PREVALENCE, MIN_HELD_OUT_POSITIVES, MIN_TRAIN_POSITIVES
 from cgraph.errors import DataError
 from cgraph.metrics import (
@@ -23,10 +23,8 @@ from cgraph.metrics import (
     Figures,
     auc,
     average_precision,
-    dead_atoms,
     f1_balanced,
     f1_natural,
-    nonzeros,
 )
 
 if TYPE_CHECKING:
@@ -261,15 +259,18 @@ def summarise_pairs(figures: pa.Table, concepts: pa.Table) -> pa.Table:
 
 
 def summarise_layer(
-    layer: int, train: Codes, held_out: Codes, explained_variance: float
+    layer: int,
+    train: Codes | CodeCounts,
+    held_out: Codes | CodeCounts,
+    explained_variance: float,
 ) -> dict[str, Any]:
     """Describe the codes of one layer.
 
     Parameters
     ----------
     layer : int
-    train, held_out : Codes
-        Codes of the training and of the held-out images.
+    train, held_out : Codes or CodeCounts
+        Codes of the training and of the held-out images, or what was counted of them.
     explained_variance : float
         Share of the held-out tokens' variance that their codes explain.
 
@@ -283,18 +284,21 @@ def summarise_layer(
         `minority_sign_share`, the share of uses with the sign that their concept has less often,
         in [0, .5] and 0 for non-negative codes. None where there are no images.
     """
-    counts = train.counts()
-    positive = np.bincount(train.indices[train.coefficients > 0], minlength=train.n_atoms)
-    minority = np.minimum(positive, counts - positive).sum()
+    learned, judged = (
+        codes if isinstance(codes, CodeCounts) else CodeCounts.of(codes)
+        for codes in (train, held_out)
+    )
+    counts, n_images = learned.active, judged.n_samples
+    minority = np.minimum(learned.positive, counts - learned.positive).sum()
     return {
         "layer": layer,
         "explained_variance": _reduced(np.mean, np.array([explained_variance])),
-        "nonzeros_mean": _reduced(np.mean, nonzeros(held_out)),
-        "n_concepts": train.n_atoms,
-        "n_dead": int(dead_atoms(train).sum()),
+        "nonzeros_mean": float(judged.active.sum() / n_images) if n_images else None,
+        "n_concepts": len(counts),
+        "n_dead": int((counts == 0).sum()),
         "n_rare": int((counts < MIN_TRAIN_POSITIVES).sum()),
-        "max_prevalence": _reduced(np.max, _shares(train)),
-        "minority_sign_share": float(minority / max(1, train.nnz)),
+        "max_prevalence": _reduced(np.max, counts / (learned.n_samples or np.nan)),
+        "minority_sign_share": float(minority / max(1, counts.sum())),
         "median_positives": _reduced(np.median, counts),
     }
 

@@ -13,6 +13,7 @@ from cgraph.config import HELD_OUT
 from cgraph.decoding import thumbnail
 from cgraph.examples import N_EXAMPLES, choose_examples
 from cgraph.graph import ConceptGraph
+from cgraph.image_parts import sampled_rows
 from cgraph.manifest import (
     CONCEPTS,
     EDGES,
@@ -33,26 +34,32 @@ from cgraph.tracing import trace_tokens
 PICTURE_PX = 384
 """Longest side of the stored pictures."""
 
+MAX_CANDIDATES = 4096
+"""Held-out images among which examples are chosen; of more a seeded sample is taken."""
+
 _NAMED = 0.5  # what a name adds to the worth of a concept that is predicted perfectly
 
 
 def store_examples(job: Job, study: str) -> Outcome:
     """Choose a dozen held-out images of a study; store their pictures and finished traces."""
-    table = read_table(job.folder / IMAGES)
-    image_ids = table.column("image_id").to_pylist()
-    rows = np.flatnonzero(split_of(job) == HELD_OUT)
-    candidates = choose_examples(codes_of(job, job.n_layers), rows, _worth(job), 2 * N_EXAMPLES)
+    column = read_table(job.folder / IMAGES, ["image_id"]).column(0)
+    rows = sampled_rows(split_of(job), HELD_OUT, MAX_CANDIDATES, job.config.seed)
+    (shown,) = codes_of(job, job.n_layers, rows)
+    places = choose_examples(shown, np.arange(len(rows)), _worth(job), 2 * N_EXAMPLES)
+    candidates = rows[places].tolist()
+    image_ids = {row: column[row].as_py() for row in candidates}
     layers = range(1, job.n_layers + 1)
     rising = np.sort(candidates)
-    tokens = np.stack([tokens_of(job, layer, rising) for layer in layers])
+    tokens = np.stack([tokens_of(job, layer).take(rising) for layer in layers])
     usual = Usual.from_tensors(read_tensors(job.folder / USUAL))
-    codes = [codes_of(job, layer).take(rising) for layer in layers]
+    codes = [codes_of(job, layer, rising)[0] for layer in layers]
     graph = ConceptGraph.from_tables(
         read_table(job.folder / CONCEPTS), read_table(job.folder / EDGES)
     )
     dictionaries = [dictionary_of(job, layer) for layer in layers]
     image_set = images_of(job)
-    place_of = {image_id: place for place, image_id in enumerate(image_set.image_ids)}
+    wanted = set(image_ids.values())
+    place_of = {name: place for place, name in enumerate(image_set.image_ids) if name in wanted}
 
     def trace_of(row: int) -> Trace:
         place = int(np.searchsorted(rising, row))

@@ -5,7 +5,7 @@ Same rules as in `cgraph.stages`: one call, one thread, files of its own.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,22 @@ from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, USUAL, evaluation_fi
 from cgraph.metrics import ExplainedVariance
 from cgraph.naming import name_concepts, names_to_table
 from cgraph.novelty import Usual
+from cgraph.part_reading import CHUNK, StoredAttributes, StoredTokens
 from cgraph.predictor import InputRows, Predictors, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
-from cgraph.signals import Cloud, Signals, explained_share, surprise_of_rows
-from cgraph.stages import WORK, Job, Outcome, codes_of, dictionary_of, split_of, tokens_of
+from cgraph.signals import Cloud, Signals, explained_share, mean_of, surprise_of_rows
+from cgraph.stages import (
+    WORK,
+    Job,
+    Outcome,
+    codes_of,
+    counts_of,
+    dictionary_of,
+    learning_rows,
+    rows_of,
+    split_of,
+    tokens_of,
+)
 from cgraph.store import read_table, read_tensors, write_table, write_tensors
 
 MIN_BLOCK = 64
@@ -35,6 +47,8 @@ MAX_BLOCKS = 16
 """Most calls for one layer: each reads the codes anew, which takes as long as some dozen fits."""
 
 _ROWS = 1024  # rows whose pre-activations are dense at a time
+_ALL_ATTRIBUTES = 200_000  # images whose attributes are read, whatever part they are in
+_PARTS = (TRAIN, TUNE, HELD_OUT)
 
 
 class PreActivationInputs:
@@ -42,21 +56,28 @@ class PreActivationInputs:
 
     Parameters
     ----------
-    tokens : ndarray of float32, shape (n_samples, d_model)
+    tokens : StoredTokens
+        Of all images; they stay on disk.
+    images : ndarray of int
+        The samples, as rows of the tokens.
     dictionary : Dictionary
     scale : float
         Divides every pre-activation.
     """
 
-    def __init__(self, tokens: np.ndarray, dictionary: Dictionary, scale: float) -> None:
-        self._tokens, self._dictionary, self._scale = tokens, dictionary, scale
-        self.n_samples, self.n_features = len(tokens), dictionary.n_atoms
+    def __init__(
+        self, tokens: StoredTokens, images: np.ndarray, dictionary: Dictionary, scale: float
+    ) -> None:
+        self._tokens, self._images = tokens, images
+        self._dictionary, self._scale = dictionary, scale
+        self.n_samples, self.n_features = len(images), dictionary.n_atoms
 
     def rows(self, rows: np.ndarray) -> sparse.csr_array:
         """Return the inputs of some samples."""
+        images = self._images[rows]
         parts = [
             sparse.csr_array(
-                self._dictionary.pre_activations(self._tokens[rows[start : start + _ROWS]])
+                self._dictionary.pre_activations(self._tokens.take(images[start : start + _ROWS]))
                 / np.float64(self._scale)
             )
             for start in range(0, max(1, len(rows)), _ROWS)
@@ -70,25 +91,27 @@ def measure_inputs(job: Job, layer: int) -> Outcome:
     It is the root mean square over the training images, of the nonzero coefficients or of all
     pre-activations, so that one penalty means the same at every layer. Labels have scale 1.
     """
-    train = np.flatnonzero(split_of(job) == TRAIN)
+    (train,) = rows_of(job, TRAIN)
     if job.config.predictor.inputs == "codes":
-        values = codes_of(job, layer).take(train).coefficients.astype(np.float64)
+        (codes,) = codes_of(job, layer, train)
+        values = codes.coefficients.astype(np.float64)
         return Outcome((), {"scale": float(np.sqrt((values**2).sum() / max(1, len(values))))})
     dictionary, total = dictionary_of(job, layer), 0.0
-    tokens = tokens_of(job, layer, train)
-    for start in range(0, len(tokens), _ROWS):
-        pre = dictionary.pre_activations(tokens[start : start + _ROWS])
-        total += float((pre.astype(np.float64) ** 2).sum())
-    return Outcome((), {"scale": float(np.sqrt(total / (len(tokens) * dictionary.n_atoms)))})
+    for tokens in tokens_of(job, layer).chunks(train, _ROWS):
+        total += float((dictionary.pre_activations(tokens).astype(np.float64) ** 2).sum())
+    return Outcome((), {"scale": float(np.sqrt(total / (len(train) * dictionary.n_atoms)))})
 
 
-def inputs_of(job: Job, layer: int, rows: np.ndarray) -> InputRows:
-    """Return the predictor inputs that a layer gives for some images."""
+def inputs_of(job: Job, layer: int, *wanted: np.ndarray) -> list[InputRows]:
+    """Return the predictor inputs that a layer gives for several choices of images."""
     scale = job.input_scales[layer - 1]
     if job.config.predictor.inputs == "pre-activations":
-        return PreActivationInputs(tokens_of(job, layer, rows), dictionary_of(job, layer), scale)
+        tokens, dictionary = tokens_of(job, layer), dictionary_of(job, layer)
+        return [PreActivationInputs(tokens, rows, dictionary, scale) for rows in wanted]
     binary = job.config.predictor.inputs == "labels"
-    return SparseInputs(codes_of(job, layer).take(rows), binary=binary, scale=scale)
+    return [
+        SparseInputs(codes, binary=binary, scale=scale) for codes in codes_of(job, layer, *wanted)
+    ]
 
 
 def _work_table(kind: str, layer: int, block: int) -> str:
@@ -108,24 +131,18 @@ def n_blocks(n_atoms: int) -> int:
 def fit_block(job: Job, layer: int, block: int) -> Outcome:
     """Fit and calibrate the predictors of one block of a layer's concepts (from layer 2)."""
     split = split_of(job)
-    train, tune = np.flatnonzero(split == TRAIN), np.flatnonzero(split == TUNE)
-    codes = codes_of(job, layer)
-    size = block_size(codes.n_atoms)
-    children = np.arange(block * size, min((block + 1) * size, codes.n_atoms))
+    train, tune = rows_of(job, TRAIN, TUNE, split=split)
+    inputs, tune_inputs = inputs_of(job, layer - 1, train, tune)
+    labels, tune_labels = codes_of(job, layer, train, tune)
+    size = block_size(labels.n_atoms)
+    children = np.arange(block * size, min((block + 1) * size, labels.n_atoms))
     config = job.config.predictor
-    predictors = fit_predictors(
-        inputs_of(job, layer - 1, train),
-        codes.take(train),
-        children,
-        config,
-        entropy=(job.config.seed, layer),
-    )
-    predictors = calibrate(
-        predictors, inputs_of(job, layer - 1, tune), codes.take(tune), config.threshold
-    )
-    counts = {part: codes.take(np.flatnonzero(split == part)).counts() for part in SPLIT_SHARES}
-    own = {part: values[children] for part, values in counts.items()}
-    concepts = concept_table(layer, own, len(train), predictors, first=int(children[0]))
+    predictors = fit_predictors(inputs, labels, children, config, entropy=(job.config.seed, layer))
+    predictors = calibrate(predictors, tune_inputs, tune_labels, config.threshold)
+    counts = counts_of(job, layer, split)
+    own = {part: of_part.active[children] for part, of_part in counts.items()}
+    n_train = counts[TRAIN].n_samples
+    concepts = concept_table(layer, own, n_train, predictors, first=int(children[0]))
     write_table(job.folder / _work_table("edges", layer, block), edge_table(predictors, layer))
     write_table(job.folder / _work_table("concepts", layer, block), concepts)
     return Outcome((_work_table("edges", layer, block), _work_table("concepts", layer, block)))
@@ -134,17 +151,34 @@ def fit_block(job: Job, layer: int, block: int) -> Outcome:
 def join_graph(job: Job, blocks: list[tuple[int, int]]) -> Outcome:
     """Join the blocks of all layers into the two tables of the graph."""
     split = split_of(job)
-    codes = codes_of(job, 1)
-    counts = {part: codes.take(np.flatnonzero(split == part)).counts() for part in SPLIT_SHARES}
-    concepts = [concept_table(1, counts, int((split == TRAIN).sum()), None)]
+    counts = counts_of(job, 1, split)
+    own = {part: of_part.active for part, of_part in counts.items()}
+    concepts = [concept_table(1, own, counts[TRAIN].n_samples, None)]
     edges = []
     for layer, block in sorted(blocks):
         concepts.append(read_table(job.folder / _work_table("concepts", layer, block)))
         edges.append(read_table(job.folder / _work_table("edges", layer, block)))
     write_table(job.folder / CONCEPTS, pa.concat_tables(concepts))
     write_table(job.folder / EDGES, pa.concat_tables(edges))
-    inputs = {"inputs": job.config.predictor.inputs, "input_scales": list(job.input_scales)}
-    return Outcome((CONCEPTS, EDGES), {"graph": inputs})
+    facts = {"inputs": job.config.predictor.inputs, "input_scales": list(job.input_scales)}
+    return Outcome((CONCEPTS, EDGES), {"graph": {**facts, **_samples(job, split)}})
+
+
+def _samples(job: Job, split: np.ndarray) -> dict[str, Any]:
+    """Return how many images stood for each part of the split, where it was not all of them."""
+    totals = dict(zip(SPLIT_SHARES, np.bincount(split, minlength=3).tolist(), strict=True))
+    taken = {
+        "dictionary": dict(zip((TRAIN, TUNE), learning_rows(job, split), strict=True)),
+        "predictors": dict(zip(_PARTS, rows_of(job, *_PARTS, split=split), strict=True)),
+    }
+    samples = {}
+    for name, rows_of_parts in taken.items():
+        fewer = {
+            part: len(rows) for part, rows in rows_of_parts.items() if len(rows) < totals[part]
+        }
+        if fewer:
+            samples[name] = fewer
+    return {"samples": samples} if samples else {}
 
 
 def _figures(layer: int) -> str:
@@ -158,36 +192,62 @@ def _usual(layer: int) -> str:
 def evaluate_layer(job: Job, layer: int) -> Outcome:
     """Measure one layer on held-out images: its dictionary and, from layer 2, its predictors."""
     split = split_of(job)
-    train, held_out = np.flatnonzero(split == TRAIN), np.flatnonzero(split == HELD_OUT)
-    codes = codes_of(job, layer)
-    dictionary = dictionary_of(job, layer)
-    variance = ExplainedVariance(tokens_of(job, layer, train).mean(axis=0, dtype=np.float64))
-    variance.add(tokens_of(job, layer, held_out), dictionary.decode(codes.take(held_out)))
-    cloud = Cloud.fit(tokens_of(job, layer, train))
+    train, tune, held_out = rows_of(job, TRAIN, TUNE, HELD_OUT, split=split)
+    learned, _ = learning_rows(job, split)
+    codes = dict(zip(_PARTS, codes_of(job, layer, train, tune, held_out), strict=True))
+    dictionary, tokens = dictionary_of(job, layer), tokens_of(job, layer)
+    cloud = Cloud.fit_chunks(lambda: tokens.chunks(learned))
+    variance = ExplainedVariance(mean_of(lambda: tokens.chunks(learned))[1])
+    inputs: dict[str, InputRows] = {}
+    if layer > 1:
+        of_parts = inputs_of(job, layer - 1, tune, held_out)
+        inputs = dict(zip((TUNE, HELD_OUT), of_parts, strict=True))
     known = dict(vars(cloud))
-    for part, rows in (("tune", np.flatnonzero(split == TUNE)), ("held_out", held_out)):
-        tokens, own = tokens_of(job, layer, rows), codes.take(rows)
-        known[f"{part}.distance"] = cloud.distance(tokens)
-        decoded = dictionary.decode(own)
-        known[f"{part}.explained"] = explained_share(tokens, decoded, dictionary.mean)
-        known[f"{part}.surprise"] = np.zeros(len(rows))
-        if layer > 1:
-            predictors = _predictors(job, layer)
-            known[f"{part}.surprise"] = surprise_of_rows(
-                predictors, inputs_of(job, layer - 1, rows), own
-            )
+    for part, rows in ((TUNE, tune), (HELD_OUT, held_out)):
+        found = [
+            _fit_of(chunk, dictionary, own, cloud, variance if part == HELD_OUT else None)
+            for chunk, own in zip(tokens.chunks(rows), _chunks(codes[part]), strict=True)
+        ]
+        name = part.replace("-", "_")
+        known[f"{name}.distance"] = np.concatenate([np.empty(0), *(pair[0] for pair in found)])
+        known[f"{name}.explained"] = np.concatenate([np.empty(0), *(pair[1] for pair in found)])
+        known[f"{name}.surprise"] = (
+            surprise_of_rows(_predictors(job, layer), inputs[part], codes[part])
+            if layer > 1
+            else np.zeros(len(rows))
+        )
     write_tensors(job.folder / _usual(layer), known)
+    counts = counts_of(job, layer, split)
     facts = summarise_layer(
         layer,
-        train=codes.take(train),
-        held_out=codes.take(held_out),
+        train=counts[TRAIN],
+        held_out=counts[HELD_OUT],
         explained_variance=variance.value,
     )
     if layer == 1:
         return Outcome((_usual(layer),), {"layer": facts})
-    figures = _evaluate_predictors(job, layer, codes, dictionary, held_out, split)
+    figures = _evaluate_predictors(job, layer, codes, dictionary, inputs[HELD_OUT], train, held_out)
     write_table(job.folder / _figures(layer), figures)
     return Outcome((_figures(layer), _usual(layer)), {"layer": facts})
+
+
+def _chunks(codes: Codes) -> Iterator[Codes]:
+    for start in range(0, codes.n_samples, CHUNK):
+        yield codes.take(np.arange(start, min(start + CHUNK, codes.n_samples)))
+
+
+def _fit_of(
+    tokens: np.ndarray,
+    dictionary: Dictionary,
+    codes: Codes,
+    cloud: Cloud,
+    variance: ExplainedVariance | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far tokens lie from the cloud, and the share of each that its code explains."""
+    decoded = dictionary.decode(codes)
+    if variance is not None:
+        variance.add(tokens, decoded)
+    return cloud.distance(tokens), explained_share(tokens, decoded, dictionary.mean)
 
 
 def _predictors(job: Job, layer: int) -> Predictors:
@@ -199,30 +259,37 @@ def _predictors(job: Job, layer: int) -> Predictors:
 def _evaluate_predictors(
     job: Job,
     layer: int,
-    codes: Codes,
+    codes: dict[str, Codes],
     dictionary: Dictionary,
+    inputs: InputRows,
+    train: np.ndarray,
     held_out: np.ndarray,
-    split: np.ndarray,
 ) -> pa.Table:
-    train = np.flatnonzero(split == TRAIN)
-    left_codes = codes_of(job, layer - 1)
+    train_left, left_labels = codes_of(job, layer - 1, train, held_out)
     left = dictionary_of(job, layer - 1)
     cosines = dictionary.atoms @ left.atoms.T
-    cosines[:, left_codes.take(train).counts() == 0] = -1
+    cosines[:, train_left.counts() == 0] = -1
     nearest = cosines.argmax(axis=1)
     nearest_cosine = cosines[np.arange(len(nearest)), nearest]
-    tokens = tokens_of(job, layer - 1, held_out)
+    tokens = tokens_of(job, layer - 1)
+
+    def nearest_scores(right: np.ndarray) -> np.ndarray:
+        scores = [
+            left.pre_activations(chunk, atoms=nearest[right]) for chunk in tokens.chunks(held_out)
+        ]
+        return np.concatenate(scores)
+
     return evaluate_pair(
         layer - 1,
         _predictors(job, layer),
-        inputs_of(job, layer - 1, held_out),
-        codes.take(held_out),
+        inputs,
+        codes[HELD_OUT],
         nearest=nearest,
         nearest_cosine=nearest_cosine,
-        nearest_scores=lambda right: left.pre_activations(tokens, atoms=nearest[right]),
-        left_labels=left_codes.take(held_out),
-        train_labels=codes.take(train),
-        train_left_labels=left_codes.take(train),
+        nearest_scores=nearest_scores,
+        left_labels=left_labels,
+        train_labels=codes[TRAIN],
+        train_left_labels=train_left,
     )
 
 
@@ -233,10 +300,15 @@ def _names(layer: int) -> str:
 def name_layer(job: Job, layer: int) -> Outcome:
     """Name the concepts of one layer by what is known of the images."""
     split = split_of(job)
-    attributes = read_table(job.folder / IMAGES).column("attributes").to_pylist()
-    table = attribute_table([json.loads(text) for text in attributes])
-    tune, held_out = (np.flatnonzero(split == part) for part in (TUNE, HELD_OUT))
-    names = name_concepts(codes_of(job, layer), table, tune, held_out)
+    tune, held_out = rows_of(job, TUNE, HELD_OUT, split=split)
+    # Values count by how many of all images have them; of very many, of those that are sampled.
+    rows = np.arange(len(split))
+    if len(rows) > _ALL_ATTRIBUTES:
+        rows = np.sort(np.concatenate([tune, held_out]))
+    table = attribute_table(StoredAttributes(job.folder / IMAGES, rows))
+    (codes,) = codes_of(job, layer, rows)
+    tune, held_out = np.searchsorted(rows, tune), np.searchsorted(rows, held_out)
+    names = name_concepts(codes, table, tune, held_out)
     write_table(job.folder / _names(layer), names_to_table(layer, names))
     return Outcome((_names(layer),))
 

@@ -224,21 +224,25 @@ class _Build:
     def _tokens(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         calls = [(part,) for part in range(self.job.n_parts)]
         receipts = self._calls("tokens", stages.collect_tokens, calls)
-        self._skipped = [entry for receipt in receipts for entry in receipt.facts["skipped"]]
-        if self._skipped:
+        former = [receipt for receipt in receipts if "n_skipped" not in receipt.facts]
+        if former:  # left by a version that kept what was skipped elsewhere
+            for receipt in former:
+                remove_receipt(self.job.folder, "tokens", receipt.key)
+            receipts = self._calls("tokens", stages.collect_tokens, calls)
+        if any(receipt.facts["n_skipped"] for receipt in receipts):
             # A disk that went away looks like images that cannot be read.
             try:
                 stages.open_same_images(self.job.images, self.job.listing)
             except ImageError:
                 for receipt in receipts:
-                    if receipt.facts["skipped"]:
+                    if receipt.facts["n_skipped"]:
                         remove_receipt(self.job.folder, "tokens", receipt.key)
                 raise
         return _files(receipts), {}
 
     def _split(self) -> tuple[dict[str, FileRecord], dict[str, Any]]:
         self.progress.start("split", total=1, done=0)
-        outcome = stages.split_images(self.job, self._skipped)
+        outcome = stages.split_images(self.job)
         known = self.manifest.images
         if "dictionary" in self.manifest.stages and any(
             known.get(name) != value for name, value in outcome.facts["images"].items()

@@ -189,8 +189,9 @@ class Preprocessing:
         pixels = np.empty((len(images), 3, height, width), dtype=np.float32)
         for index, image in enumerate(images):
             levels = np.asarray(self._reshaped(image.convert("RGB")))
-            for channel in range(3):
-                pixels[index, channel] = self.value_tables[channel, levels[:, :, channel]]
+            for channel, values in enumerate(self.value_tables):
+                # Straight to its place; levels are bytes, so none is out of range.
+                np.take(values, levels[:, :, channel], out=pixels[index, channel], mode="clip")
         return pixels
 
     def fingerprint(self) -> str:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from cgraph.codes import Codes
     from cgraph.predictor import InputRows, Predictors
+
+Chunks: TypeAlias = "Callable[[], Iterable[NDArray[Any]]]"
 
 N_DIRECTIONS = 64
 """Most directions of a layer that have a variance of their own."""
@@ -24,6 +27,15 @@ _LEAST_DEVIATION = 1e-3
 _TINY = 1e-30
 _LEAST_PROBABILITY = 1e-4
 _ROWS = 1024  # images whose probabilities are held at a time
+
+
+def mean_of(chunks: Chunks) -> tuple[int, NDArray[np.float64]]:
+    """Return how many tokens chunks have together, and their mean, shape ``(d_model,)``."""
+    n, total = 0, np.zeros(1)
+    for tokens in chunks():
+        n += len(tokens)
+        total = total + tokens.sum(axis=0, dtype=np.float64)
+    return n, total / n
 
 
 def explained_share(
@@ -142,15 +154,30 @@ class Cloud:
     @classmethod
     def fit(cls, tokens: NDArray[Any]) -> Cloud:
         """Learn it from training tokens, shape ``(n_samples, d_model)``."""
-        n, width = tokens.shape
-        mean = tokens.mean(axis=0, dtype=np.float64)
-        centred = tokens - mean
-        variances, directions = np.linalg.eigh(centred.T @ centred / n)
+        return cls.fit_chunks(lambda: [tokens])
+
+    @classmethod
+    def fit_chunks(cls, chunks: Chunks) -> Cloud:
+        """Learn it from training tokens of which only one chunk is held at a time.
+
+        Parameters
+        ----------
+        chunks : callable
+            Returns the chunks, each of shape ``(n_samples, d_model)``; called twice.
+        """
+        n, mean = mean_of(chunks)
+        width = len(mean)
+        products, squares = np.zeros((width, width)), 0.0
+        for tokens in chunks():
+            centred = tokens - mean
+            products += centred.T @ centred
+            squares += float((tokens.astype(np.float64) ** 2).sum())
+        variances, directions = np.linalg.eigh(products / n)
         variances, directions = variances[::-1], directions[:, ::-1]
         k = max(0, min(N_DIRECTIONS, width - 1, n // _IMAGES_FOR_A_DIRECTION))
         kept = np.array([*variances[:k], variances[k:].mean()])
-        least = _LEAST_DEVIATION**2 * np.mean(tokens.astype(np.float64) ** 2)
-        deviations = np.sqrt(np.maximum(kept, max(float(least), _TINY)))
+        least = _LEAST_DEVIATION**2 * (squares / (n * width))
+        deviations = np.sqrt(np.maximum(kept, max(least, _TINY)))
         return cls(
             mean.astype(np.float32),
             np.ascontiguousarray(directions[:, :k].T, dtype=np.float32),

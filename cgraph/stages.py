@@ -9,35 +9,33 @@ Working files that no reader needs lie under ``.building`` and are removed at th
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from cgraph.codes import Codes
-from cgraph.config import SPLIT_SHARES, BuildConfig
-from cgraph.dictionary import Dictionary
+from cgraph.codes import CodeCounts, Codes
+from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig
+from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError, ImageError, ModelError
-from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
+from cgraph.image_parts import SKIPPED, image_table, sampled_rows, split_parts, stored_split
+from cgraph.images import ImageSet, open_images, sample_rows
 from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, tokens_file
+from cgraph.part_reading import StoredTokens, codes_of_rows, count_codes
 from cgraph.store import (
-    codes_from_table,
     codes_to_table,
     read_array,
-    read_table,
     read_tensors,
     write_array,
     write_table,
 )
+from cgraph.token_feed import Ready, batches
 from cgraph.vit import VisionModel
 
 WORK = ".building"
-SKIPPED = "skipped.arrow"
 
 
 @dataclass(frozen=True)
@@ -129,55 +127,51 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     """Read one part of the images and write its class tokens, thumbnails and hashes.
 
     Images that cannot be read are left out and listed with the reason. Which images share a
-    forward pass depends on their place in the sample alone.
+    forward pass depends on their place in the sample alone. While the model works, threads make
+    the next images ready.
     """
     config = job.config
     image_set = images_of(job)
-    sampled = sample_rows(len(image_set), config.max_images, config.seed)
+    rows = _rows_of_part(job, len(image_set), part)
     model = _model(job.model, job.model_fingerprint)
-    records, hashes, thumbnails, tokens, skipped = [], [], [], [], []
-    first = part * config.part_size
-    for start in range(first, min(first + config.part_size, len(sampled)), config.batch_size):
-        stop = min(start + config.batch_size, first + config.part_size)
-        batch = []
-        for row in sampled[start:stop]:
-            try:
-                record = image_set.read(int(row))
-            except ImageError as error:
-                skipped.append({"image_id": image_set.image_ids[row], "reason": str(error)})
-                continue
-            batch.append(record.image)
-            records.append((record.image_id, record.attributes))
-            hashes.append(pixel_hash(record.image))
-            thumbnails.append(thumbnail(record.image, config.thumbnail_px))
-        if batch:
-            tokens.append(model.class_tokens(model.preprocess(batch)))
-    stacked = (
-        np.concatenate(tokens, axis=1)
-        if tokens
-        else np.zeros((job.n_layers, 0, model.d_model), dtype=np.float32)
-    )
-    _refuse_non_finite(stacked)
-    table = pa.table(
-        {
-            "image_id": pa.array([image_id for image_id, _ in records], type=pa.string()),
-            "attributes": pa.array(
-                [
-                    json.dumps(attributes, sort_keys=True, separators=(",", ":"))
-                    for _, attributes in records
-                ],
-                type=pa.string(),
-            ),
-            "pixel_hash": pa.array(hashes, type=pa.string()),
-            "thumbnail": pa.array(thumbnails, type=pa.binary()),
-        }
-    )
-    write_table(job.folder / image_part(part), table)
+    # Filled batch by batch: a part is the most that is held, and is held once.
+    tokens = np.empty((job.n_layers, len(rows), model.d_model), dtype=np.float32)
+    kept: list[Ready] = []
+    skipped: list[Ready] = []
+    for batch in batches(
+        image_set,
+        rows,
+        model.preprocess,
+        batch_size=config.batch_size,
+        thumbnail_px=config.thumbnail_px,
+    ):
+        pixels = [ready.pixels for ready in batch if ready.pixels is not None]
+        skipped += [ready for ready in batch if ready.pixels is None]
+        if pixels:
+            start = len(kept)
+            kept += [ready.without_pixels() for ready in batch if ready.pixels is not None]
+            tokens[:, start : len(kept)] = model.class_tokens(np.stack(pixels))
+    tokens = tokens[:, : len(kept)]
+    _refuse_non_finite(tokens)
+    write_table(job.folder / image_part(part), image_table(kept, skipped))
     files = [image_part(part)]
     for layer in range(1, job.n_layers + 1):
-        write_array(job.folder / tokens_file(layer, part), stacked[layer - 1])
+        write_array(job.folder / tokens_file(layer, part), tokens[layer - 1])
         files.append(tokens_file(layer, part))
-    return Outcome(tuple(files), {"n": len(records), "skipped": skipped})
+    return Outcome(tuple(files), {"n": len(kept), "n_skipped": len(skipped)})
+
+
+def _rows_of_part(job: Job, n_images: int, part: int) -> Sequence[int]:
+    """Return the rows of the image set that one part of the sample holds."""
+    first, size, n = part * job.config.part_size, job.config.part_size, job.config.max_images
+    if n is None or n >= n_images:
+        return range(first, min(first + size, n_images))
+    return _sample(n_images, n, job.config.seed)[first : first + size].tolist()
+
+
+@lru_cache(maxsize=1)
+def _sample(n_images: int, max_images: int, seed: int) -> np.ndarray:
+    return sample_rows(n_images, max_images, seed)
 
 
 def _refuse_non_finite(tokens: np.ndarray) -> None:
@@ -189,7 +183,7 @@ def _refuse_non_finite(tokens: np.ndarray) -> None:
         )
 
 
-def split_images(job: Job, skipped: list[dict[str, str]]) -> Outcome:
+def split_images(job: Job) -> Outcome:
     """Deal the images to train, tune and held-out, and join their parts into one table.
 
     Identical images go to the same part: the deal is by hash of the pixels.
@@ -199,98 +193,65 @@ def split_images(job: Job, skipped: list[dict[str, str]]) -> Outcome:
     DataError
         If too few different images are left to fill all three parts.
     """
-    parts = [read_table(job.folder / image_part(part)) for part in range(job.n_parts)]
-    table = pa.concat_tables(parts)
-    if table.num_rows == 0:
-        raise DataError(
-            f"None of the {len(skipped)} images could be read. The first: {skipped[0]['reason']}"
-        )
-    split = deal(table.column("pixel_hash").to_pylist(), job.config.seed)
-    table = table.add_column(1, "split", pa.array(split, type=pa.string()))
-    write_table(job.folder / IMAGES, table)
-    schema = pa.schema([("image_id", pa.string()), ("reason", pa.string())])
-    write_table(job.folder / SKIPPED, pa.Table.from_pylist(skipped, schema=schema))
-    hashes = table.column("pixel_hash").to_pylist()
-    facts = {
-        "n": table.num_rows,
-        "n_skipped": len(skipped),
-        "n_duplicates": table.num_rows - len(set(hashes)),
-        "fingerprint": hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
-        **{f"n_{name.replace('-', '_')}": split.count(name) for name in SPLIT_SHARES},
-    }
+    paths = [job.folder / image_part(part) for part in range(job.n_parts)]
+    facts = split_parts(job.folder, paths, job.folder / WORK / "images/keys.bin", job.config.seed)
     return Outcome((IMAGES, SKIPPED), {"images": facts})
 
 
-def deal(hashes: list[str], seed: int) -> list[str]:
-    """Return the part of each image: 70 % train, 15 % tune, 15 % held-out.
+def split_of(job: Job) -> np.ndarray:
+    """Return the part of the split of every image: uint8, its place in `SPLIT_SHARES`."""
+    return stored_split(job.folder)
+
+
+def rows_of(job: Job, *parts: str, split: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return the images that predictors are fitted on, calibrated with and measured on.
 
     Parameters
     ----------
-    hashes : list of str
-        Equal strings go to the same part.
-    seed : int
-
-    Raises
-    ------
-    DataError
-        If one of the parts stays empty.
+    job : Job
+    parts : str
+        Parts of the split. Of a part with more images than the settings allow a seeded sample is
+        taken, the same for every layer.
+    split : ndarray of uint8, optional
+        What `split_of` returns.
     """
-    groups = sorted(
-        set(hashes), key=lambda value: hashlib.sha256(f"{seed}:{value}".encode()).digest()
-    )
-    sizes = dict.fromkeys(groups, 0)
-    for value in hashes:
-        sizes[value] += 1
-    ends = np.cumsum(list(SPLIT_SHARES.values())) * len(hashes)
-    names = list(SPLIT_SHARES)
-    part_of, dealt = {}, 0
-    for value in groups:
-        # The middle of a group decides, so that a group across a border goes where most of it is.
-        middle = dealt + sizes[value] / 2
-        part_of[value] = names[min(int(np.searchsorted(ends, middle)), len(names) - 1)]
-        dealt += sizes[value]
-    if len(set(part_of.values())) < len(names):
-        raise DataError(
-            f"{len(groups)} different images are too few to split into train, tune and held-out "
-            "parts. Give at least a few hundred images."
+    split, config = split_of(job) if split is None else split, job.config.predictor
+    return [
+        sampled_rows(
+            split, part, config.max_train if part == TRAIN else config.max_measured, job.config.seed
         )
-    return [part_of[value] for value in hashes]
+        for part in parts
+    ]
 
 
-def split_of(job: Job) -> np.ndarray:
-    """Return the part of the split of every image."""
-    return np.array(read_table(job.folder / IMAGES).column("split").to_pylist())
+def learning_rows(job: Job, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the train and tune images whose tokens dictionaries are learned with."""
+    most = job.config.dictionary.max_tokens
+    return (
+        sampled_rows(split, TRAIN, most, job.config.seed),
+        sampled_rows(split, TUNE, most // 4, job.config.seed),
+    )
 
 
-def tokens_of(job: Job, layer: int, rows: np.ndarray) -> np.ndarray:
-    """Return the class tokens of some rows (rising) at a layer, shape ``(n, d_model)``."""
-    first, filled = 0, 0
-    taken = np.empty((len(rows), 0), dtype=np.float32)
-    for part in range(job.n_parts):
-        tokens = read_array(job.folder / tokens_file(layer, part))
-        if part == 0:
-            taken = np.empty((len(rows), tokens.shape[1]), dtype=np.float32)
-        # Rows rise, so those of a part lie together.
-        start, stop = np.searchsorted(rows, [first, first + len(tokens)])
-        taken[start:stop] = tokens[rows[start:stop] - first]
-        first, filled = first + len(tokens), filled + stop - start
-    if filled != len(rows):
-        raise IndexError(f"rows up to {rows[-1]} of {first} tokens")
-    return taken
+def tokens_of(job: Job, layer: int) -> StoredTokens:
+    """Return the class tokens of a layer, which are read as rows are asked for."""
+    return StoredTokens(job.folder, layer, job.n_parts)
 
 
-def codes_of(job: Job, layer: int) -> Codes:
-    """Return the codes of all images at a layer."""
-    parts = []
-    for part in range(job.n_parts):
-        path = job.folder / codes_file(layer, part)
-        parts.append(codes_from_table(read_table(path), path))
-    return Codes.concatenate(parts)
+def codes_of(job: Job, layer: int, *wanted: np.ndarray) -> list[Codes]:
+    """Return the codes of several choices of images (rising rows) at a layer."""
+    return codes_of_rows(job.folder, layer, job.n_parts, wanted)
+
+
+def counts_of(job: Job, layer: int, split: np.ndarray) -> dict[str, CodeCounts]:
+    """Return how often concepts are active in all images of each part of the split."""
+    counts = count_codes(job.folder, layer, job.n_parts, split)
+    return dict(zip(SPLIT_SHARES, counts, strict=True))
 
 
 def dictionary_of(job: Job, layer: int) -> Dictionary:
     """Return a layer's dictionary, once the dictionaries are joined."""
-    return Dictionary.of_layer(read_tensors(job.folder / DICTIONARIES), layer)
+    return Dictionary.of_layer(read_tensors(job.folder / DICTIONARIES, layer_prefix(layer)), layer)
 
 
 def encode_part(job: Job, layer: int, part: int) -> Outcome:

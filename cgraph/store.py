@@ -14,7 +14,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +164,48 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, memoryview(sink.getvalue()))
 
 
-def read_table(path: Path) -> pa.Table:
-    """Map an Arrow IPC file into memory.
+class _Pieces:
+    """A file that hands on what is written to it, a piece at a time."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        self._length += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._length
+
+    def flush(self) -> None:
+        """Do nothing: the pieces are taken."""
+
+    def taken(self) -> list[bytes]:
+        """Return what was written since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+
+def write_batches(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write tables as the record batches of one Arrow IPC file, holding one of them at a time."""
+
+    def pieces() -> Iterator[bytes]:
+        sink = _Pieces()
+        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), schema) as writer:
+            for table in tables:
+                writer.write_table(table.combine_chunks())
+                yield from sink.taken()
+        yield from sink.taken()
+
+    write_pieces(path, pieces())
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Map an Arrow IPC file, or some of its columns, into memory.
 
     Raises
     ------
@@ -176,7 +216,12 @@ def read_table(path: Path) -> pa.Table:
     try:
         buffer = None if remote is None else remote.read_bytes()
         with pa.memory_map(str(path)) if buffer is None else pa.BufferReader(buffer) as source:
-            table = pa.ipc.open_file(source).read_all()
+            reader = pa.ipc.open_file(source)
+            if columns is not None:
+                places = sorted(reader.schema.get_field_index(name) for name in columns)
+                options = pa.ipc.IpcReadOptions(included_fields=places)
+                reader = pa.ipc.open_file(source, options=options)
+            table = reader.read_all()
         table.validate(full=True)
         return table
     except FileNotFoundError:
@@ -234,6 +279,32 @@ def read_array(path: Path) -> np.ndarray:
         raise StudyError(f"{path} cannot be read as an array ({error}).") from None
 
 
+def map_array(path: Path) -> np.ndarray:
+    """Map an array written by `write_array` into memory, to be read only; from a store, read it.
+
+    Raises
+    ------
+    StudyError
+        If it is missing or not such a file.
+    """
+    if as_object(path) is not None:
+        return read_array(path)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as an array ({error}).") from None
+
+
+def map_bytes(path: Path) -> np.ndarray:
+    """Map a file that is not empty into memory, as bytes to be read only; from a store, read it."""
+    remote = as_object(path)
+    if remote is not None:
+        return np.frombuffer(remote.read_bytes(), dtype=np.uint8)
+    return np.memmap(path, dtype=np.uint8, mode="r")
+
+
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as safetensors."""
     from safetensors.numpy import save
@@ -252,20 +323,27 @@ def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read named arrays written by `write_tensors`.
+def read_tensors(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """Read the arrays written by `write_tensors` whose names begin with a prefix.
 
     Raises
     ------
     StudyError
         If the file is missing or damaged.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load, load_file
 
     remote = as_object(path)
     try:
-        return load_file(path) if remote is None else load(remote.read_bytes())
+        if remote is not None:
+            tensors = load(remote.read_bytes())
+            return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if not prefix:
+            return load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise StudyError(f"{path} is missing.") from None
     except (OSError, SafetensorError) as error:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgraph.dealing import deal
 from cgraph.errors import DataError
-from cgraph.stages import deal
 
 
 def test_shares_are_70_15_15():
