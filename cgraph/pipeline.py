@@ -21,7 +21,7 @@ from cgraph import dictionary_stages, example_stages, graph_stages, stages
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, local_executor, single_thread
-from cgraph.job_setup import prepare, read_log, read_sources
+from cgraph.job_setup import prepare, read_log, read_sources, recorded_commit
 from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
@@ -54,6 +54,7 @@ def build_study(
     workers: int | None = None,
     executor: Executor | None = None,
     origin: dict[str, Any] | None = None,
+    revision: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Study:
     """Build a study, or go on with one that was interrupted.
@@ -61,7 +62,8 @@ def build_study(
     Parameters
     ----------
     model : str or Path
-        Folder of a Hugging Face vision transformer.
+        Folder of a Hugging Face vision transformer, or its id on the hub, such as
+        ``facebook/dinov2-small``.
     images : str or Path
         Folder of images, parquet file, or folder of parquet files.
     out : str or Path
@@ -74,6 +76,8 @@ def build_study(
         Where to run in place of this machine.
     origin : dict, optional
         For the manifest: the command and settings that made the model too.
+    revision : str, optional
+        Branch, tag or commit of a model on the hub; its main branch if left out.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
 
@@ -90,7 +94,7 @@ def build_study(
     config = config or BuildConfig()
     executor = executor or local_executor(workers or os.cpu_count() or 1)
     with folder_lock(folder):
-        job, manifest = prepare(Path(model), Path(images), folder, config, origin)
+        job, manifest = prepare(model, Path(images), folder, config, origin, revision)
         _Build(job, manifest, executor, on_progress).run()
     return Study.open(folder)
 
@@ -123,6 +127,7 @@ def resume_study(
         folder,
         manifest.config,
         workers=workers,
+        revision=recorded_commit(folder) if isinstance(model, str) else None,
         on_progress=on_progress,
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph.codes import Codes
-from cgraph.config import SPLIT_SHARES, BuildConfig
+from cgraph.config import SPLIT_SHARES, BuildConfig, Precision, Token
 from cgraph.dictionary import Dictionary
 from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
@@ -79,14 +79,22 @@ class Outcome:
 
 # The fingerprints are part of the key, so that a folder that changed is read again.
 @lru_cache(maxsize=1)
-def _model(folder: Path, fingerprint: str) -> VisionModel:
-    model = VisionModel.load(folder)
+def _model(
+    folder: Path, fingerprint: str, device: str, precision: Precision, token: Token
+) -> VisionModel:
+    model = VisionModel.load(folder, device=device, precision=precision, token=token)
     if model.fingerprint != fingerprint:
         raise ModelError(
             f"The model in {folder} was changed while the study was built. Put the former one "
             "back and run the same command again: finished work is kept."
         )
     return model
+
+
+def model_of(job: Job) -> VisionModel:
+    """Return the model of a build, as its settings want it."""
+    config = job.config
+    return _model(job.model, job.model_fingerprint, config.device, config.precision, config.token)
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +142,7 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     config = job.config
     image_set = images_of(job)
     sampled = sample_rows(len(image_set), config.max_images, config.seed)
-    model = _model(job.model, job.model_fingerprint)
+    model = model_of(job)
     records, hashes, thumbnails, tokens, skipped = [], [], [], [], []
     first = part * config.part_size
     for start in range(first, min(first + config.part_size, len(sampled)), config.batch_size):

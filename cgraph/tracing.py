@@ -30,7 +30,7 @@ from cgraph.trace_codes import surprises, trace_codes
 if TYPE_CHECKING:
     from cgraph.codes import Codes
     from cgraph.dictionary import Dictionary
-    from cgraph.vit import VisionModel
+    from cgraph.vit import TOKENS, VisionModel, setting_of
 
 MODEL_VARIABLE = "CGRAPH_MODEL_DIR"
 """Environment variable with the folder of a study's model, where it has moved."""
@@ -162,6 +162,13 @@ def model_folder(study: Study) -> Path:
     for folder in candidates:
         if folder.is_dir():
             return folder
+    model = study.manifest.model
+    if "commit" in model:
+        from cgraph.model_source import cached_model
+
+        fetched = cached_model(model["id"], model["commit"])
+        if fetched is not None:
+            return fetched
     raise ModelError(
         f"The model {study.manifest.model['id']!r} of study {study.name!r} was not found. Looked "
         f"for: {', '.join(str(folder) for folder in candidates)}. Set {MODEL_VARIABLE} to its "
@@ -180,7 +187,13 @@ def load_model(study: Study) -> VisionModel:
     folder = model_folder(study)
     from cgraph.vit import VisionModel
 
-    model = VisionModel.load(folder)
+    known = study.manifest.model
+    model = VisionModel.load(
+        folder,
+        device="cpu" if study.config.device == "cpu" else "auto",  # the builder's may be absent
+        precision=known.get("precision", "float32"),
+        token=setting_of(known.get("token", TOKENS["class"])),
+    )
     if model.weights_hash != study.manifest.model["weights_sha256"]:
         raise ModelError(
             f"The weights in {folder} are not those that study {study.name!r} was built with. Set "

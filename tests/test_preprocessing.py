@@ -173,7 +173,7 @@ def test_a_step_that_is_switched_off_does_no_harm() -> None:
 
 
 def test_an_unknown_model_needs_a_named_processor() -> None:
-    with pytest.raises(ModelError, match="processor None of a model of type 'beit'; known are"):
+    with pytest.raises(ModelError, match="processor None of a model of type 'sam'; known are"):
         Preprocessing.from_description({}, "beit")
 
 
