@@ -30,7 +30,7 @@ from cgraph.trace_codes import surprises, trace_codes
 if TYPE_CHECKING:
     from cgraph.codes import Codes
     from cgraph.dictionary import Dictionary
-    from cgraph.vit import TOKENS, VisionModel, setting_of
+    from cgraph.vit import VisionModel
 
 MODEL_VARIABLE = "CGRAPH_MODEL_DIR"
 """Environment variable with the folder of a study's model, where it has moved."""
@@ -185,14 +185,14 @@ def load_model(study: Study) -> VisionModel:
         If it is not found, or its weights are not those the study was built with.
     """
     folder = model_folder(study)
-    from cgraph.vit import VisionModel
+    from cgraph.vit import VisionModel, setting_of
 
     known = study.manifest.model
     model = VisionModel.load(
         folder,
         device="cpu" if study.config.device == "cpu" else "auto",  # the builder's may be absent
         precision=known.get("precision", "float32"),
-        token=setting_of(known.get("token", TOKENS["class"])),
+        token=setting_of(study.manifest.token),
     )
     if model.weights_hash != study.manifest.model["weights_sha256"]:
         raise ModelError(
