@@ -43,6 +43,7 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
     "beit": {"image_processor_type": "BeitImageProcessor", "size": IMAGE_SIZE},
     "data2vec": {"image_processor_type": "BeitImageProcessor", "size": IMAGE_SIZE},
 }
+PREPROCESSORS |= dict.fromkeys(("aimv2", "mlcd", "metaclip2"), PREPROCESSORS["clip"])
 
 FAMILIES = (
     "vit",
@@ -64,7 +65,6 @@ class Family:
     kind: str
     classifier: str | None
     """Kind with a head for classes, if transformers has one."""
-    published_as: str
     n_before: int = 1
     """Tokens before those of the patches."""
     class_token: str | None = "cls_token"
@@ -76,32 +76,28 @@ class Family:
 
 
 ALL_FAMILIES = (
-    Family("CLIP", "clip", "clip-classifier", "openai/clip-vit-base-patch32",
-           class_token="class_embedding", texts=True),
-    Family("SigLIP; SigLIP2 of one size", "siglip", "siglip-classifier",
-           "google/siglip-base-patch16-224", 0, None, pooled=True, texts=True),
-    Family("SigLIP2 for any aspect ratio", "siglip2", "siglip2-classifier",
-           "google/siglip2-base-patch16-naflex", 0, None, pooled=True, texts=True),
-    Family("ViT", "vit", "vit-classifier", "google/vit-base-patch16-224"),
-    Family("DeiT", "deit", "deit-classifier", "facebook/deit-tiny-patch16-224", 2),
-    Family("DINOv2", "dinov2", "dinov2-classifier", "facebook/dinov2-small"),
-    Family("DINOv2 with registers", "dinov2-registers", "dinov2-registers-classifier",
-           "facebook/dinov2-with-registers-small", 5),
-    Family("DINOv3", "dinov3", None, "facebook/dinov3-vits16-pretrain-lvd1689m", 5),
-    Family("BEiT", "beit", "beit-classifier", "microsoft/beit-base-patch16-224"),
-    Family("data2vec-vision", "data2vec", "data2vec-classifier", "facebook/data2vec-vision-base"),
-    Family("ViT-MAE", "mae", None, "facebook/vit-mae-base"),
-    Family("ViT-MSN", "msn", "msn-classifier", "facebook/vit-msn-small"),
-    Family("I-JEPA", "ijepa", "ijepa-classifier", "facebook/ijepa_vith14_1k", 0, None),
+    Family("CLIP", "clip", "clip-classifier", class_token="class_embedding", texts=True),
+    Family("SigLIP; SigLIP2 of one size", "siglip", "siglip-classifier", 0, None,
+           pooled=True, texts=True),
+    Family("SigLIP2 for any aspect ratio", "siglip2", "siglip2-classifier", 0, None,
+           pooled=True, texts=True),
+    Family("ViT", "vit", "vit-classifier"),
+    Family("DeiT", "deit", "deit-classifier", 2),
+    Family("DINOv2", "dinov2", "dinov2-classifier"),
+    Family("DINOv2 with registers", "dinov2-registers", "dinov2-registers-classifier", 5),
+    Family("DINOv3", "dinov3", None, 5),
+    Family("BEiT", "beit", "beit-classifier"),
+    Family("data2vec-vision", "data2vec", "data2vec-classifier"),
+    Family("ViT-MAE", "mae", None),
+    Family("ViT-MSN", "msn", "msn-classifier"),
+    Family("I-JEPA", "ijepa", "ijepa-classifier", 0, None),
 )  # fmt: skip
 """Families that the issue of models names."""
 
 OTHER_FAMILIES = (
-    Family("AIMv2", "aimv2", None, "apple/aimv2-large-patch14-224", 0, None, pooled=True),
-    Family("MLCD", "mlcd", None, "DeepGlint-AI/mlcd-vit-bigG-patch14-448",
-           class_token="class_embedding"),
-    Family("MetaCLIP 2", "metaclip2", None, "facebook/metaclip-2-worldwide-huge-quickgelu",
-           class_token="class_embedding"),
+    Family("AIMv2", "aimv2", None, 0, None, pooled=True),
+    Family("MLCD", "mlcd", None, class_token="class_embedding"),
+    Family("MetaCLIP 2", "metaclip2", None, class_token="class_embedding"),
 )  # fmt: skip
 """Families that nothing in cgraph was written for."""
 
