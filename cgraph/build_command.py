@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cgraph.config import ENCODERS, METHODS, PRESETS
+from cgraph.config import ENCODERS, METHODS, PRECISIONS, PRESETS, TOKEN_KINDS
 from cgraph.console import ProgressPrinter, print_info
 from cgraph.errors import ConfigError
 from cgraph.executors import Executor
@@ -21,7 +21,16 @@ def add_parsers(commands: Any) -> None:
         help="build a study from a model and images, or go on with one",
         description="Build a study. With --out alone, go on with a build that was interrupted.",
     )
-    build.add_argument("--model", type=Path, help="folder of a Hugging Face vision transformer")
+    build.add_argument(
+        "--model",
+        help="folder of a Hugging Face vision transformer, or its hub id: owner/name",
+    )
+    build.add_argument("--revision", help="branch, tag or commit of a model on the hub")
+    build.add_argument(
+        "--token", choices=TOKEN_KINDS, help="what is read of the model after every layer"
+    )
+    build.add_argument("--device", help="where the model runs: auto, cpu, cuda")
+    build.add_argument("--precision", choices=PRECISIONS, help="numbers that the model runs in")
     build.add_argument("--images", type=Path, help="folder of images, or parquet file or folder")
     build.add_argument(
         "--out", required=True, help="the study folder to write, or a URL such as s3://bucket/study"
@@ -74,10 +83,13 @@ def _build_on(options: argparse.Namespace, executor: Executor | None) -> int:
         "max_nnz": options.max_nnz,
         "method": options.method,
         "encoder": options.encoder,
+        "token": options.token,
+        "device": options.device,
+        "precision": options.precision,
     }
     if options.model is None and options.images is None:
         given = [name for name, value in settings.items() if value is not None]
-        if options.preset or given:
+        if options.preset or options.revision or given:
             raise ConfigError(
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
@@ -95,6 +107,7 @@ def _build_on(options: argparse.Namespace, executor: Executor | None) -> int:
             options.images,
             options.out,
             config,
+            revision=options.revision,
             workers=options.workers,
             executor=executor,
             on_progress=printer,

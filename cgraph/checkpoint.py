@@ -8,6 +8,7 @@ error, because a token from random weights looks like any other.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ WEIGHTS_NAME = "model.safetensors"
 WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
 
 WANTED = (
-    "cgraph looks for a vision transformer with a class token, such as ViT, DeiT, CLIP or DINOv2"
+    "cgraph looks for a vision transformer, such as ViT, DeiT, CLIP, SigLIP or DINOv2: a network "
+    "that takes pixels, and in it a list of num_hidden_layers blocks that hand one sequence of "
+    "tokens of width hidden_size from each to the next"
 )
 """End of the messages about models of another kind."""
 
@@ -65,13 +68,7 @@ def weight_files(path: Path) -> list[Path]:
     if (path / WEIGHTS_NAME).is_file():
         files = [path / WEIGHTS_NAME]
     elif (path / WEIGHTS_INDEX_NAME).is_file():
-        shards = read_json(path / WEIGHTS_INDEX_NAME).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise ModelError(f"{path / WEIGHTS_INDEX_NAME} lists no weights (weight_map).")
-        names = sorted({str(name) for name in shards.values()})
-        if any(Path(name).name != name for name in names):
-            raise ModelError(f"{path / WEIGHTS_INDEX_NAME} lists files outside of its folder.")
-        files = [path / name for name in names]
+        files = [path / name for name in shard_names(path)]
     else:
         others = sorted(
             file.name
@@ -87,6 +84,25 @@ def weight_files(path: Path) -> list[Path]:
     for file in files:
         _check_whole(file)
     return files
+
+
+def shard_names(path: Path) -> list[str]:
+    """Return the names of the files that the index of split weights lists.
+
+    Raises
+    ------
+    ModelError
+        If it lists none, files of another kind, or files elsewhere.
+    """
+    shards = read_json(path / WEIGHTS_INDEX_NAME).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ModelError(f"{path / WEIGHTS_INDEX_NAME} lists no weights (weight_map).")
+    names = sorted({str(name) for name in shards.values()})
+    if any(Path(name).name != name for name in names):
+        raise ModelError(f"{path / WEIGHTS_INDEX_NAME} lists files outside of its folder.")
+    if any(Path(name).suffix != ".safetensors" for name in names):
+        raise ModelError(f"{path / WEIGHTS_INDEX_NAME} lists files that are no safetensors.")
+    return names
 
 
 def _check_whole(file: Path) -> None:
@@ -132,7 +148,6 @@ def vision_config(path: Path, model_type: Any) -> Any:
     """
     from transformers import AutoConfig
 
-    mapping = _model_classes()
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(
@@ -143,24 +158,44 @@ def vision_config(path: Path, model_type: Any) -> Any:
             f"{path / CONFIG_NAME}, of model type {model_type!r}, is not understood by "
             f"transformers: {first_line(error)}"
         ) from error
-    config = getattr(config, "vision_config", config)
+    config = getattr(config, "vision_config", None) or config
     n_layers = getattr(config, "num_hidden_layers", None)
     d_model = getattr(config, "hidden_size", None)
-    if (
-        type(config) not in mapping
-        or mapping[type(config)].main_input_name != "pixel_values"
-        or not isinstance(n_layers, int)
-        or not isinstance(d_model, int)
-    ):
+    wrong = _not_a_vision_transformer(config, n_layers, d_model)
+    if wrong:
         raise ModelError(
             f"The model in {path} is of type {model_type!r}, which is not a vision transformer: "
-            f"it does not turn pixels into tokens of one width by a list of blocks. {WANTED}."
+            f"{wrong}. {WANTED}."
         )
     return config
 
 
-def load_network(path: Path, config: Any) -> torch.nn.Module:
-    """Load the network that `config` describes, without a head, in float32.
+def _not_a_vision_transformer(config: Any, n_layers: Any, d_model: Any) -> str:
+    """Say what was found in place of a vision transformer; nothing if it may be one."""
+    network = _network_class(config)
+    if network is None:
+        return f"transformers has no network without a head for {type(config).__name__}"
+    taken = network.main_input_name
+    if taken != "pixel_values":
+        return f"{network.__name__} takes {taken}, not pixels"
+    for name, value in (("num_hidden_layers", n_layers), ("hidden_size", d_model)):
+        if not isinstance(value, int):
+            others = [n for n in ("depths", "hidden_sizes", "embed_dim") if hasattr(config, n)]
+            found = ", ".join(f"{n} = {getattr(config, n)}" for n in others) or "nothing like it"
+            return f"the configuration of {network.__name__} has no {name} (found: {found})"
+    return ""
+
+
+def load_network(path: Path, config: Any, precision: str = "float32") -> torch.nn.Module:
+    """Load the network that `config` describes, without a head.
+
+    Parameters
+    ----------
+    path
+    config
+        What `vision_config` returned.
+    precision
+        Name of a floating point type of torch.
 
     Raises
     ------
@@ -169,13 +204,15 @@ def load_network(path: Path, config: Any) -> torch.nn.Module:
     """
     import torch
 
+    if hasattr(config, "mask_ratio"):
+        config.mask_ratio = 0.0  # see cgraph.model_inputs.EXCEPTIONS
     try:
         # Parts that are missing are initialised at random: not at the expense of the caller's seed.
         with torch.random.fork_rng(devices=[]), quiet_transformers():
-            network, report = _model_classes()[type(config)].from_pretrained(
+            network, report = _network_class(config).from_pretrained(
                 str(path),
                 config=config,
-                dtype=torch.float32,
+                dtype=getattr(torch, precision),
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
@@ -193,11 +230,28 @@ def load_network(path: Path, config: Any) -> torch.nn.Module:
     return network
 
 
-def _model_classes() -> Any:
-    """Give the class of every configuration, without heads."""
-    from transformers import MODEL_MAPPING
+def _network_class(config: Any) -> Any:
+    """Give the class of transformers for a configuration, without a head; None if there is none.
 
-    return MODEL_MAPPING
+    The vision side of some models of images and texts has no entry of its own in the tables of
+    transformers; it is the class beside its configuration that takes it.
+    """
+    from transformers import MODEL_MAPPING, PreTrainedModel
+
+    if type(config) in MODEL_MAPPING:
+        found = MODEL_MAPPING[type(config)]
+        return found[0] if isinstance(found, tuple) else found
+    module = type(config).__module__.replace(".configuration_", ".modeling_")
+    beside = vars(importlib.import_module(module)).values()
+    for found in beside:
+        if (
+            isinstance(found, type)
+            and issubclass(found, PreTrainedModel)
+            and found.config_class is type(config)
+            and found.__name__.endswith("VisionModel")
+        ):
+            return found
+    return None
 
 
 @contextmanager

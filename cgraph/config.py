@@ -19,10 +19,16 @@ Inputs = Literal["labels", "codes", "pre-activations"]
 PenaltyUnit = Literal["absolute", "per-positive"]
 FinalRows = Literal["all", "bag"]
 ThresholdRule = Literal["matched", "half"]
+Token = Literal["auto", "class", "mean", "pooled"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 ENCODERS: tuple[Encoder, ...] = get_args(Encoder)
 """What a dictionary may be learned by, and what its codes may be made by."""
+
+TOKEN_KINDS: tuple[Token, ...] = get_args(Token)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""What may be read of a model, and the numbers it may run in."""
 
 TRAIN, TUNE, HELD_OUT = "train", "tune", "held-out"
 """Names of the three parts of a split, in the order in which images are dealt to them."""
@@ -157,6 +163,19 @@ class BuildConfig:
     batch_size: int = 32
     """Images in one forward pass."""
 
+    token: Token = "auto"
+    """What is read of the model after every layer. ``class``: its class token. ``mean``: the mean
+    of its patch tokens. ``pooled``: what its pooling head makes of them, as SigLIP has one.
+    ``auto``: the class token where there is one, and the mean otherwise."""
+
+    device: str = "auto"
+    """Where the model runs: ``cpu``, ``cuda`` or another name that torch knows; ``auto`` takes an
+    accelerator where there is one."""
+
+    precision: Precision = "auto"
+    """Numbers that the model runs in: ``float32``, ``float16`` or ``bfloat16``; ``auto`` is float32
+    on the processor and float16 on an accelerator. Tokens are stored as float32 in any case."""
+
     thumbnail_px: int = 96
     """Longest side of the stored thumbnails, in pixels."""
 
@@ -170,6 +189,10 @@ class BuildConfig:
         _check_dictionary(self.dictionary)
         _check_predictor(self.predictor)
         _yes_or_no("keep_tokens", self.keep_tokens)
+        _one_of("token", self.token, TOKEN_KINDS)
+        _one_of("precision", self.precision, PRECISIONS)
+        if not isinstance(self.device, str) or not self.device:
+            raise ConfigError(f"device is {self.device!r}: give 'auto', 'cpu' or 'cuda'.")
         _at_least("seed", self.seed, 0)
         for name in ("part_size", "batch_size", "thumbnail_px"):
             _at_least(name, getattr(self, name), 1)
@@ -223,9 +246,18 @@ class BuildConfig:
         max_nnz: int | None = None,
         method: Method | None = None,
         encoder: Encoder | None = None,
+        token: Token | None = None,
+        device: str | None = None,
+        precision: Precision | None = None,
     ) -> BuildConfig:
         """Return these settings with the given ones replaced; ``None`` leaves a setting alone."""
-        top = {"seed": seed, "max_images": max_images}
+        top = {
+            "seed": seed,
+            "max_images": max_images,
+            "token": token,
+            "device": device,
+            "precision": precision,
+        }
         inner = {"n_atoms": n_atoms, "max_nnz": max_nnz, "method": method, "encoder": encoder}
         dictionary = dataclasses.replace(self.dictionary, **_given(inner))
         return dataclasses.replace(self, dictionary=dictionary, **_given(top))

@@ -40,6 +40,9 @@ def print_info(info: dict[str, Any]) -> None:
         f"{info['name']}: {model['id']} ({model['family']}, {model['n_layers']} layers of width "
         f"{model['d_model']}) on {images['n']} images of {images['id']}"
     )
+    commit = f", revision {model['commit'][:12]}" if "commit" in model else ""
+    numbers = f", in {model['precision']}" if "precision" in model else ""
+    print(f"read after every layer: {info['token_words']}{numbers}{commit}")
     print(
         f"preset {config['preset']}, {dictionary['method']}, at most {dictionary['max_nnz']} "
         f"active of {info['layers'][0]['n_concepts']}, seed {config['seed']}, "

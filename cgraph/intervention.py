@@ -6,8 +6,9 @@ that it has in this very token. Patch tokens stay as they are at that layer; the
 on all tokens, and every later token is encoded again. Concepts that already are as wished change
 nothing.
 
-In a model without a class token, which is read by the mean of its patch tokens, the same is added
-to or taken from every patch token, so that the mean moves by as much.
+Where the mean of the patch tokens is read in place of a class token, the same is added to or taken
+from every patch token, so that the mean moves by as much. Where a pooling head is read, it is added
+to every patch token, too; but what the head makes of that is not the token and the atom added up.
 
 Whether a concept is active depends on the whole token. So an edit need not take: the changed token
 is encoded too, and what did not become as wished is reported.
@@ -135,7 +136,7 @@ def run(
         )
         for row, edit in enumerate(edits)
     )
-    target = CLASS_TOKEN if model.has_class_token else EVERY_PATCH_TOKEN
+    target = CLASS_TOKEN if model.reads_class_token else EVERY_PATCH_TOKEN
     return NetworkRun(tokens, codes, added, not_taken, target)
 
 

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
+from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig, Precision
 from cgraph.errors import ConfigError, ModelError, StudyError
 from cgraph.images import open_images, sample_rows
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
+from cgraph.model_source import resolve_model
 from cgraph.object_paths import is_remote
 from cgraph.receipts import receipts_folder
 from cgraph.shared_folder import PACKAGES
@@ -27,23 +28,28 @@ _LATER_SETTINGS = ("preset", "keep_tokens", "dictionary.", "predictor.")
 
 
 def prepare(
-    model: Path,
+    model: str | Path,
     images: Path,
     folder: Path,
     config: BuildConfig,
     origin: dict[str, Any] | None = None,
+    revision: str | None = None,
 ) -> tuple[Job, Manifest]:
     """Open the inputs, and start the manifest or check that it speaks of the same inputs.
 
     Parameters
     ----------
-    model, images : Path
-        Folder of the model; folder or parquet file of images.
+    model : str or Path
+        Folder of the model, or its id on the hub.
+    images : Path
+        Folder or parquet file of images.
     folder : Path
         The study folder, which the caller has locked.
     config : BuildConfig
     origin : dict, optional
         For a new manifest: what made the model too.
+    revision : str, optional
+        Of a model on the hub.
 
     Raises
     ------
@@ -51,6 +57,8 @@ def prepare(
         If an input cannot be used, the settings do not fit the inputs, or the folder holds
         something else.
     """
+    source = resolve_model(model, revision)
+    model = source.folder
     inputs = {model.absolute(), images.absolute()}  # they may lie in the study folder itself
     others = (p for p in folder.iterdir() if not p.name.startswith(".") and p not in inputs)
     stranger = next(others, None)
@@ -60,7 +68,12 @@ def prepare(
         )
     image_set = open_images(images)
     rows = sample_rows(len(image_set), config.max_images, config.seed)
-    vision = VisionModel.load(model)
+    vision = VisionModel.load(
+        model,
+        device=config.device,
+        precision=_precision(config, folder),
+        token=config.token,
+    )
     _check_fit(config, vision, len(rows))
     if config.dictionary.starts > 1 and not image_set.attribute_names:
         raise ConfigError(
@@ -71,13 +84,15 @@ def prepare(
     manifest = Manifest(
         name=slug(folder.name),
         model={
-            "id": model.resolve().name,
+            **source.to_dict(),
             "architecture": vision.architecture,
             "family": vision.family,
             "weights_sha256": vision.weights_hash,
             "preprocessing_sha256": vision.preprocessing_hash,
             "n_layers": vision.n_layers,
             "d_model": vision.d_model,
+            "token": vision.token,
+            **_numbers(vision),
         },
         images={
             "id": image_set.name,
@@ -103,13 +118,28 @@ def prepare(
         folder,
         model.absolute(),
         images.absolute(),
-        config,
+        dataclasses.replace(config, precision=vision.precision),
         vision.n_layers,
         int(manifest.images["n_parts"]),
         vision.fingerprint,
         manifest.images["listing"],
     )
     return job, manifest
+
+
+def _precision(config: BuildConfig, folder: Path) -> Precision:
+    """Return the precision asked for; a study goes on in the one that it was started in."""
+    if config.precision != "auto" or not (folder / MANIFEST).is_file():
+        return config.precision
+    recorded: Precision = Manifest.read(folder).model.get("precision", "float32")
+    return recorded
+
+
+def _numbers(vision: VisionModel) -> dict[str, str]:
+    """Return what a manifest says of the numbers that a model ran in, where they change tokens."""
+    facts = {"precision": vision.precision, "device": vision.device.type}
+    usual = {"precision": "float32", "device": "cpu"}
+    return {name: value for name, value in facts.items() if value != usual[name]}
 
 
 def _source(place: Path, folder: Path) -> str:
@@ -137,7 +167,7 @@ def read_log(folder: Path) -> dict[str, Any]:
     }
 
 
-def read_sources(folder: Path) -> tuple[Path, Path]:
+def read_sources(folder: Path) -> tuple[str | Path, Path]:
     """Return where the model and the images lay when a study folder was last built.
 
     Raises
@@ -153,13 +183,21 @@ def read_sources(folder: Path) -> tuple[Path, Path]:
             f"and images the study was started. {advice}"
         )
     places = {name: folder / place for name, place in sources.items()}
+    fetched = recorded_commit(folder) is not None and not places["model"].exists()
     for name, place in places.items():
-        if not place.exists():
+        if not place.exists() and not (name == "model" and fetched):
             raise StudyError(
                 f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
                 f"{advice}"
             )
-    return places["model"], places["images"]
+    model = Manifest.read(folder).model["id"] if fetched else places["model"]
+    return model, places["images"]
+
+
+def recorded_commit(folder: Path) -> str | None:
+    """Return the commit of a study's model on the hub; None if it never was there."""
+    commit: str | None = Manifest.read(folder).model.get("commit")
+    return commit
 
 
 def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:
@@ -202,7 +240,7 @@ def _same_study(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
     for name in ("weights_sha256", "n_layers", "d_model"):
         if found.model.get(name) != wanted.model[name]:
             differences.append(
-                f"the model ({found.model.get('id')} there, {wanted.model['id']} here)"
+                f"the model ({_named(found.model)} there, {_named(wanted.model)} here)"
             )
             break
     else:
@@ -232,6 +270,13 @@ def _same_study(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
         found = dataclasses.replace(found, config=wanted.config)
         write_bytes(folder / MANIFEST, to_json(found.to_dict()))
     return found
+
+
+def _named(model: dict[str, Any]) -> str:
+    commit = model.get("commit")
+    return (
+        f"{model.get('id')} at {commit[:12]}" if isinstance(commit, str) else str(model.get("id"))
+    )
 
 
 def _differences(

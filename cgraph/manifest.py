@@ -35,6 +35,13 @@ EXAMPLES = "examples/index.json"
 STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation", "names", "examples")
 """Stages of a build, in the paper's order."""
 
+TOKEN_WORDS = {
+    "class": "the class token",
+    "mean of patches": "the mean of the patch tokens",
+    "pooled": "what the model's pooling head makes of the patch tokens",
+}
+"""What a study reads of its model after every layer, by what its manifest says."""
+
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
@@ -120,6 +127,16 @@ class Manifest:
     stages: tuple[str, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def token(self) -> str:
+        """How the tokens of the model were read: a key of `TOKEN_WORDS`."""
+        return str(self.model.get("token", "class"))  # older studies knew no other
+
+    @property
+    def token_words(self) -> str:
+        """What is read of the model after every layer, in words."""
+        return TOKEN_WORDS.get(self.token, self.token)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values."""

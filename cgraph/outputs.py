@@ -14,7 +14,9 @@ import numpy as np
 
 from cgraph.checkpoint import CONFIG_NAME, first_line, quiet_transformers, read_json
 from cgraph.errors import ConfigError, ModelError
-from cgraph.vit import VisionModel, hooked
+from cgraph.model_inputs import names_of_text_inputs, network_inputs, padding_of_texts
+from cgraph.model_structure import hooked
+from cgraph.vit import VisionModel
 
 if TYPE_CHECKING:
     import torch
@@ -85,11 +87,12 @@ class Output:
         with torch.inference_mode():
             if self.kind == CLASSES:
                 with hooked(self._blocks, note):
-                    logits = self._network(pixel_values=values).logits
+                    logits = self._network(**network_inputs(self._network, values)).logits
                 return logits.softmax(dim=-1).float().cpu().numpy()
             of_texts = self._text_embeddings(texts)
             with hooked(self._blocks, note):
-                pooled = self._network.vision_model(pixel_values=values).pooler_output
+                inputs = network_inputs(self._network.vision_model, values)
+                pooled = self._network.vision_model(**inputs).pooler_output
             projection = getattr(self._network, "visual_projection", None)
             of_images = pooled if projection is None else projection(pooled)
             likeness = torch.nn.functional.normalize(of_images, dim=-1) @ of_texts.T
@@ -100,11 +103,12 @@ class Output:
 
         _check_texts(texts)
         tokenizer = self._tokenizer()
+        config = self._network.config
         tokens = tokenizer(
-            [text.strip() for text in texts], padding=True, truncation=True, return_tensors="pt"
+            [text.strip() for text in texts], return_tensors="pt", **padding_of_texts(config)
         )
-        names = ("input_ids", "attention_mask")
-        kept = {name: tokens[name] for name in names if name in tokens}
+        names = names_of_text_inputs(config)
+        kept = {name: tokens[name].to(self._vision.device) for name in names if name in tokens}
         pooled = self._network.text_model(**kept).pooler_output
         projection = getattr(self._network, "text_projection", None)
         return torch.nn.functional.normalize(
@@ -130,7 +134,7 @@ class Output:
 
 def kind_of_output(vision: VisionModel) -> str | None:
     """Return which kind of output a model's folder holds besides the vision part, if any."""
-    if vision.architecture.endswith("ForImageClassification"):
+    if "ForImageClassification" in vision.architecture:
         return CLASSES
     if "text_config" in read_json(vision.path / CONFIG_NAME):
         return TEXTS
@@ -163,7 +167,7 @@ def load_output(vision: VisionModel) -> Output | None:
         with torch.random.fork_rng(devices=[]), quiet_transformers():
             network, report = cls.from_pretrained(
                 str(vision.path),
-                dtype=torch.float32,
+                dtype=getattr(torch, vision.precision),
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,

@@ -22,7 +22,7 @@ from cgraph.cluster import as_executor, meeting
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, single_thread
-from cgraph.job_setup import prepare, read_log, read_sources
+from cgraph.job_setup import prepare, read_log, read_sources, recorded_commit
 from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
 from cgraph.object_paths import study_path
 from cgraph.progress import Progress, ProgressWriter
@@ -57,6 +57,7 @@ def build_study(
     workers: int | None = None,
     executor: Executor | AnyExecutor | None = None,
     origin: dict[str, Any] | None = None,
+    revision: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Study:
     """Build a study, or go on with one that was interrupted.
@@ -64,7 +65,8 @@ def build_study(
     Parameters
     ----------
     model : str or Path
-        Folder of a Hugging Face vision transformer.
+        Folder of a Hugging Face vision transformer, or its id on the hub, such as
+        ``facebook/dinov2-small``.
     images : str or Path
         Folder of images, parquet file, or folder of parquet files.
     out : str or Path
@@ -80,6 +82,8 @@ def build_study(
         study folder, the model and the images; see docs/cluster.md.
     origin : dict, optional
         For the manifest: the command and settings that made the model too.
+    revision : str, optional
+        Branch, tag or commit of a model on the hub; its main branch if left out.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
 
@@ -96,7 +100,7 @@ def build_study(
     config = config or BuildConfig()
     chosen = as_executor(executor, workers)
     with folder_lock(folder) as check_lock:
-        job, manifest = prepare(Path(model), Path(images), folder, config, origin)
+        job, manifest = prepare(model, Path(images), folder, config, origin, revision)
         with meeting(chosen, folder, WORK, (job.model, job.images)):
             _Build(job, manifest, chosen, on_progress, check_lock).run()
     return Study.open(folder)
@@ -132,6 +136,7 @@ def resume_study(
         manifest.config,
         workers=workers,
         executor=executor,
+        revision=recorded_commit(folder) if isinstance(model, str) else None,
         on_progress=on_progress,
     )
 

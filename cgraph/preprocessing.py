@@ -24,20 +24,25 @@ CONFIG_NAME = "preprocessor_config.json"
 
 # Where newer transformers write the description of a model with several inputs.
 _COMBINED_NAME = "processor_config.json"
+DESCRIPTION_NAMES = (CONFIG_NAME, _COMBINED_NAME)
+"""Files that may hold the description, the first one first."""
+
 _COMBINED_KEY = "image_processor"
 
 _HALF = (0.5, 0.5, 0.5)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-_COMMON: dict[str, Any] = {
+COMMON: dict[str, Any] = {
     "do_resize": True,
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,
     "do_convert_rgb": True,
 }
-_CLIP_DEFAULTS = _COMMON | {
+_CLIP_DEFAULTS = COMMON | {
     "size": {"shortest_edge": 224},
     "resample": Image.Resampling.BICUBIC,
     "do_center_crop": True,
@@ -47,7 +52,7 @@ _CLIP_DEFAULTS = _COMMON | {
 }
 # What a processor does where its file is silent, per processor class.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "ViT": _COMMON
+    "ViT": COMMON
     | {
         "size": 224,
         "resample": Image.Resampling.BILINEAR,
@@ -56,7 +61,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "image_mean": _HALF,
         "image_std": _HALF,
     },
-    "DeiT": _COMMON
+    "DeiT": COMMON
     | {
         "size": 256,
         "resample": Image.Resampling.BICUBIC,
@@ -67,8 +72,39 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "CLIP": _CLIP_DEFAULTS,
     "Bit": _CLIP_DEFAULTS,
+    "Beit": COMMON
+    | {
+        "size": 224,
+        "resample": Image.Resampling.BICUBIC,
+        "do_center_crop": False,
+        "crop_size": 224,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+    },
+    "Siglip": COMMON
+    | {
+        "size": {"height": 224, "width": 224},
+        "resample": Image.Resampling.BICUBIC,
+        "do_center_crop": False,
+        "crop_size": None,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+    },
+    "DINOv3ViT": COMMON
+    | {
+        "size": 224,
+        "resample": Image.Resampling.BILINEAR,
+        "do_center_crop": False,
+        "crop_size": None,
+        "image_mean": _IMAGENET_MEAN,
+        "image_std": _IMAGENET_STD,
+    },
 }
-_SHORTEST_EDGE_PROCESSORS = ("CLIP", "Bit")
+_SHORTEST_EDGE_PROCESSORS = ("CLIP", "Bit", "Siglip")
+_RESCALES_FIRST = ("DINOv3ViT",)
+
+PATCHES = "Siglip2"
+"""Processor that keeps the shape of a picture and cuts it up; `cgraph.patch_preprocessing`."""
 
 # Processor class of the model types whose file does not name one.
 _PROCESSOR_OF_MODEL = {
@@ -78,6 +114,16 @@ _PROCESSOR_OF_MODEL = {
     "clip_vision_model": "CLIP",
     "dinov2": "Bit",
     "dinov2_with_registers": "Bit",
+    "dinov3_vit": "DINOv3ViT",
+    "beit": "Beit",
+    "data2vec-vision": "Beit",
+    "vit_mae": "ViT",
+    "vit_msn": "ViT",
+    "ijepa": "ViT",
+    "siglip": "Siglip",
+    "siglip_vision_model": "Siglip",
+    "siglip2": "Siglip2",
+    "siglip2_vision_model": "Siglip2",
 }
 
 # Keys that say how a processor is called or what it returns, not what it does to pixels.
@@ -87,11 +133,13 @@ _WITHOUT_EFFECT = {
     "default_to_square",
     "device",
     "disable_grouping",
+    "do_reduce_labels",
     "feature_extractor_type",
     "image_processor_type",
     "image_seq_length",
     "input_data_format",
     "processor_class",
+    "reduce_labels",
     "return_tensors",
 }
 
@@ -118,6 +166,14 @@ class Preprocessing:
     image_size: _HeightWidth
     """Height and width of the result."""
 
+    rescales_first: bool = False
+    """Whether numbers are resized, not levels: nothing is rounded to one of 256 levels between."""
+
+    @property
+    def pixel_shape(self) -> tuple[int, int, int]:
+        """Shape of the pixels of one picture."""
+        return (3, *self.image_size)
+
     @classmethod
     def load(cls, folder: Path, model_type: str) -> Preprocessing:
         """Read the description in a model's folder.
@@ -135,22 +191,16 @@ class Preprocessing:
         ModelError
             If there is no description, or one with an unknown processor, step or value.
         """
-        return cls.from_description(_read_description(folder), model_type)
+        return cls.from_description(read_description(folder), model_type)
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], model_type: str) -> Preprocessing:
         """Interpret the content of ``preprocessor_config.json``; see `load`."""
-        processor = _processor(description, model_type)
+        processor = processor_name(description, model_type)
+        if processor == PATCHES:
+            raise ModelError(f"{CONFIG_NAME} is for patches, not for pixels of one size.")
         settings = dict(_DEFAULTS[processor])
-        for key, value in description.items():
-            if key in settings:
-                if value is not None:
-                    settings[key] = value
-            elif key not in _WITHOUT_EFFECT and value is not None and value is not False:
-                raise ModelError(
-                    f"{CONFIG_NAME} has {key!r} = {value!r}, a step that cgraph does not know; "
-                    f"known are {', '.join(_COMMON | _CLIP_DEFAULTS)}."
-                )
+        follow(settings, description)
         shortest = not description.get(
             "default_to_square", processor not in _SHORTEST_EDGE_PROCESSORS
         )
@@ -167,10 +217,11 @@ class Preprocessing:
             )
         return cls(
             resize=resize,
-            resample=_resample(settings["resample"]),
+            resample=resampling(settings["resample"]),
             crop=crop if isinstance(crop, tuple) else None,
-            value_tables=_value_tables(settings),
+            value_tables=value_tables(settings),
             image_size=image_size,
+            rescales_first=processor in _RESCALES_FIRST,
         )
 
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -188,7 +239,16 @@ class Preprocessing:
         height, width = self.image_size
         pixels = np.empty((len(images), 3, height, width), dtype=np.float32)
         for index, image in enumerate(images):
-            levels = np.asarray(self._reshaped(image.convert("RGB")))
+            image = image.convert("RGB")
+            if self.rescales_first:
+                levels = np.asarray(image)
+                for channel, table in enumerate(self.value_tables):
+                    # Normalised before the resizing, not after it: the weights of a filter add to
+                    # 1, so the order changes nothing but roundings.
+                    numbers = Image.fromarray(table[levels[:, :, channel]])
+                    pixels[index, channel] = np.asarray(self._reshaped(numbers, float(table[0])))
+                continue
+            levels = np.asarray(self._reshaped(image))
             for channel, values in enumerate(self.value_tables):
                 # Straight to its place; levels are bytes, so none is out of range.
                 np.take(values, levels[:, :, channel], out=pixels[index, channel], mode="clip")
@@ -198,10 +258,12 @@ class Preprocessing:
         """Return a sha256, in hexadecimal, of what is done to a picture, however it is written."""
         steps = (self.resize, int(self.resample), self.crop, self.image_size)
         digest = hashlib.sha256(repr(steps).encode())
+        if self.rescales_first:
+            digest.update(b"rescales first")
         digest.update(np.ascontiguousarray(self.value_tables, dtype="<f4").tobytes())
         return digest.hexdigest()
 
-    def _reshaped(self, image: Image.Image) -> Image.Image:
+    def _reshaped(self, image: Image.Image, black: float | None = None) -> Image.Image:
         if self.resize is not None:
             height, width = _resized(image.height, image.width, self.resize)
             image = image.resize((width, height), self.resample)
@@ -209,12 +271,18 @@ class Preprocessing:
             height, width = self.crop
             # Rounding down is what the processors do, for pictures that are too small as well.
             left, top = (image.width - width) // 2, (image.height - height) // 2
-            image = image.crop((left, top, left + width, top + height))
+            box = (left, top, left + width, top + height)
+            if black is None or (left >= 0 and top >= 0):
+                return image.crop(box)
+            padded = Image.new(image.mode, (width, height), black)
+            padded.paste(image, (-left, -top))
+            return padded
         return image
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    for name in (CONFIG_NAME, _COMBINED_NAME):
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what a model's folder says of its image processor."""
+    for name in DESCRIPTION_NAMES:
         file = folder / name
         if not file.is_file():
             continue
@@ -233,8 +301,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     )
 
 
-def _processor(description: Mapping[str, Any], model_type: str) -> str:
-    """Name in `_DEFAULTS` of the processor class that wrote the description."""
+def processor_name(description: Mapping[str, Any], model_type: str) -> str:
+    """Name of the processor class that wrote a description: one of `_DEFAULTS`, or `PATCHES`."""
     if "auto_map" in description:
         raise ModelError(
             f"{CONFIG_NAME} asks for code of its own (auto_map), which cgraph never runs."
@@ -245,12 +313,31 @@ def _processor(description: Mapping[str, Any], model_type: str) -> str:
         processor = str(named)
         for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
             processor = processor.removesuffix(ending)
-    if processor not in _DEFAULTS:
+    if processor not in (*_DEFAULTS, PATCHES):
         raise ModelError(
             f"{CONFIG_NAME} is for the image processor {named!r} of a model of type "
-            f"{model_type!r}; known are the processors of {', '.join(_DEFAULTS)}."
+            f"{model_type!r}; known are the processors of {', '.join((*_DEFAULTS, PATCHES))}."
         )
     return processor
+
+
+def follow(settings: dict[str, Any], description: Mapping[str, Any]) -> None:
+    """Put what a description says in place of the defaults of its processor.
+
+    Raises
+    ------
+    ModelError
+        If it says something that is not among them.
+    """
+    for key, value in description.items():
+        if key in settings:
+            if value is not None:
+                settings[key] = value
+        elif key not in _WITHOUT_EFFECT and value is not None and value is not False:
+            raise ModelError(
+                f"{CONFIG_NAME} has {key!r} = {value!r}, a step that cgraph does not know; "
+                f"known are {', '.join(settings)}."
+            )
 
 
 def _size(value: Any, key: str, shortest: bool) -> _HeightWidth | int:
@@ -282,7 +369,8 @@ def _resized(height: int, width: int, target: _HeightWidth | int) -> _HeightWidt
     return int(target * height / width), target
 
 
-def _resample(value: Any) -> Image.Resampling:
+def resampling(value: Any) -> Image.Resampling:
+    """Return the filter that a description names by its number."""
     try:
         return Image.Resampling(value)
     except ValueError as error:
@@ -291,7 +379,8 @@ def _resample(value: Any) -> Image.Resampling:
         ) from error
 
 
-def _value_tables(settings: Mapping[str, Any]) -> np.ndarray:
+def value_tables(settings: Mapping[str, Any]) -> np.ndarray:
+    """Return the value of each level of each channel, shape (3, 256), float32."""
     # Rescaling in float64, then normalising in float32: the roundings of the processors.
     levels = np.arange(256)
     values = np.tile(levels.astype(np.float32), (3, 1))

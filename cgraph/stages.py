@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cgraph.codes import CodeCounts, Codes
-from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig
+from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig, Precision, Token
 from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.image_parts import SKIPPED, image_table, sampled_rows, split_parts, stored_split
@@ -77,14 +77,22 @@ class Outcome:
 
 # The fingerprints are part of the key, so that a folder that changed is read again.
 @lru_cache(maxsize=1)
-def _model(folder: Path, fingerprint: str) -> VisionModel:
-    model = VisionModel.load(folder)
+def _model(
+    folder: Path, fingerprint: str, device: str, precision: Precision, token: Token
+) -> VisionModel:
+    model = VisionModel.load(folder, device=device, precision=precision, token=token)
     if model.fingerprint != fingerprint:
         raise ModelError(
             f"The model in {folder} was changed while the study was built. Put the former one "
             "back and run the same command again: finished work is kept."
         )
     return model
+
+
+def model_of(job: Job) -> VisionModel:
+    """Return the model of a build, as its settings want it."""
+    config = job.config
+    return _model(job.model, job.model_fingerprint, config.device, config.precision, config.token)
 
 
 @lru_cache(maxsize=1)
@@ -133,7 +141,7 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     config = job.config
     image_set = images_of(job)
     rows = _rows_of_part(job, len(image_set), part)
-    model = _model(job.model, job.model_fingerprint)
+    model = model_of(job)
     # Filled batch by batch: a part is the most that is held, and is held once.
     tokens = np.empty((job.n_layers, len(rows), model.d_model), dtype=np.float32)
     kept: list[Ready] = []

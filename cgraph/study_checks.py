@@ -29,6 +29,7 @@ _MODEL = {
     "n_layers": int,
     "d_model": int,
 }
+_OPTIONAL_TEXTS = {"token", "precision", "device", "revision", "commit"}
 _IMAGES = {"id": str, "listing": str, "n_listed": int, "n_sampled": int, "n_parts": int}
 _FINISHED_IMAGES = {
     "n": int,
@@ -65,6 +66,8 @@ def check_manifest(values: Mapping[str, Any]) -> None:
     """
     json.dumps(values, allow_nan=False)
     _check_types(values, "model", _MODEL)
+    for name in _OPTIONAL_TEXTS & values["model"].keys():
+        _check_types(values, "model", {name: str})
     _check_types(values, "images", _IMAGES)
     for text in values["versions"].values():
         if not isinstance(text, str):

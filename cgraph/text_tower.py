@@ -20,6 +20,7 @@ from cgraph.checkpoint import (
     weight_files,
 )
 from cgraph.errors import ConfigError, ModelError
+from cgraph.model_inputs import names_of_text_inputs, network_inputs, padding_of_texts
 
 _BATCH = 64
 
@@ -27,7 +28,10 @@ _BATCH = 64
 def has_text_tower(folder: Path) -> bool:
     """Return whether a model folder says that it has a text side; nothing is loaded."""
     try:
-        return isinstance(read_json(folder / CONFIG_NAME).get("text_config"), dict)
+        config = read_json(folder / CONFIG_NAME)
+        # A classifier made of such a model keeps its configuration, and nothing of its text side.
+        kinds = str(config.get("architectures"))
+        return isinstance(config.get("text_config"), dict) and "Classification" not in kinds
     except ModelError:
         return False
 
@@ -130,8 +134,9 @@ class TextTower:
         return np.concatenate(means) if means else np.empty((0, 0), dtype=np.float32)
 
     def _text_features(self, sentences: list[str]) -> Any:
-        given = self._tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
-        given.pop("token_type_ids", None)
+        config = self._network.config
+        given = self._tokenizer(sentences, return_tensors="pt", **padding_of_texts(config))
+        given = {name: given[name] for name in names_of_text_inputs(config) if name in given}
         return _features(self._network.get_text_features(**given))
 
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
@@ -139,14 +144,15 @@ class TextTower:
 
         Parameters
         ----------
-        pixels : ndarray of float32, shape (n_images, 3, height, width)
+        pixels : ndarray of float32, shape (n_images, *pixel_shape)
             What `VisionModel.preprocess` of the same model returned; one batch.
         """
         import torch
 
         with torch.inference_mode():
             given = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
-            return _unit(_features(self._network.get_image_features(pixel_values=given))).numpy()
+            inputs = network_inputs(self._network, given)
+            return _unit(_features(self._network.get_image_features(**inputs))).numpy()
 
 
 def _features(output: Any) -> Any:

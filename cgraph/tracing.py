@@ -162,6 +162,13 @@ def model_folder(study: Study) -> Path:
     for folder in candidates:
         if folder.is_dir():
             return folder
+    model = study.manifest.model
+    if "commit" in model:
+        from cgraph.model_source import cached_model
+
+        fetched = cached_model(model["id"], model["commit"])
+        if fetched is not None:
+            return fetched
     raise ModelError(
         f"The model {study.manifest.model['id']!r} of study {study.name!r} was not found. Looked "
         f"for: {', '.join(str(folder) for folder in candidates)}. Set {MODEL_VARIABLE} to its "
@@ -178,9 +185,15 @@ def load_model(study: Study) -> VisionModel:
         If it is not found, or its weights are not those the study was built with.
     """
     folder = model_folder(study)
-    from cgraph.vit import VisionModel
+    from cgraph.vit import VisionModel, setting_of
 
-    model = VisionModel.load(folder)
+    known = study.manifest.model
+    model = VisionModel.load(
+        folder,
+        device="cpu" if study.config.device == "cpu" else "auto",  # the builder's may be absent
+        precision=known.get("precision", "float32"),
+        token=setting_of(study.manifest.token),
+    )
     if model.weights_hash != study.manifest.model["weights_sha256"]:
         raise ModelError(
             f"The weights in {folder} are not those that study {study.name!r} was built with. Set "

@@ -1,4 +1,8 @@
-"""Any local Hugging Face vision transformer with a class token, and that token at every layer.
+"""Any Hugging Face vision transformer, and the token that is read of it after every layer.
+
+What is read is the class token where there is one. Otherwise it is the mean of the patch tokens or,
+if asked for, what the model's pooling head makes of them: `TOKENS` has the words for it. Everything
+called "class token" elsewhere is this token.
 
 The token can also be changed on its way: `VisionModel.class_tokens` adds to it after any layer, and
 the blocks that are left run on what came of it.
@@ -7,10 +11,9 @@ Layers are numbered 1 to L for people: layer l is the output of transformer bloc
 one place that converts them to 0-based lists: row ``l - 1`` of what `VisionModel.class_tokens`
 returns, and ``blocks[l - 1]``, belong to layer l.
 
-A model is described by its structure, not by a list of classes: pixels go in, and a list of
-``num_hidden_layers`` blocks maps token sequences ``(n, tokens, d_model)`` to the same shape. Tokens
-are taken by hooks at the blocks, because ``last_hidden_state`` of ViT and DINOv2 is not the output
-of the last block (a layer norm comes after).
+A model is described by its structure, not by a list of classes; `cgraph.model_structure` finds its
+parts. Tokens are taken by hooks at the blocks, because ``last_hidden_state`` of ViT and DINOv2 is
+not the output of the last block (a layer norm comes after).
 
 Folders are read, never the network, and only weights that cannot hold code: no pickle, no remote
 code. torch and transformers are imported when a model is loaded.
@@ -19,16 +22,14 @@ code. torch and transformers are imported when a model is loaded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from cgraph.checkpoint import (
     CONFIG_NAME,
-    WANTED,
     first_line,
     hash_files,
     load_network,
@@ -36,16 +37,37 @@ from cgraph.checkpoint import (
     vision_config,
     weight_files,
 )
+from cgraph.config import Precision, Token
 from cgraph.errors import ConfigError, DataError, ModelError
+from cgraph.model_inputs import network_inputs
+from cgraph.model_structure import Structure, find_structure, hooked
+from cgraph.patch_preprocessing import PatchPreprocessing, load_preprocessing
 from cgraph.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    BlockHook = Callable[[int, torch.Tensor], torch.Tensor | None]
+TOKENS = {"class": "class", "mean": "mean of patches", "pooled": "pooled"}
+"""How a token is read, by the setting that asks for it, in the words of studies."""
 
-_CLASS_TOKEN_NAMES = ("cls_token", "class_token", "class_embedding")
+
+def setting_of(words: str) -> Token:
+    """Return the setting that asks for a token in the words of a study.
+
+    Raises
+    ------
+    ModelError
+        If a newer version reads tokens that this one does not know.
+    """
+    for setting, found in TOKENS.items():
+        if found == words:
+            return cast(Token, setting)
+    raise ModelError(
+        f"The study's tokens are {words!r}; this version of cgraph reads {', '.join(TOKENS)}. Use "
+        "the version that wrote the study."
+    )
+
 
 TokenChange = Callable[[int, np.ndarray], np.ndarray | None]
 """What is added to the tokens that are read after a layer, ``(n, d_model)``; None for nothing."""
@@ -69,20 +91,22 @@ class VisionModel:
         Number of transformer blocks, L.
     d_model
         Length of a token.
-    image_size
-        Height and width of the preprocessed pixels.
+    pixel_shape
+        Shape of one prepared image.
     weights_hash
         sha256, in hexadecimal, of the weights file; of several files, of their names and hashes.
     preprocessing_hash
         sha256, in hexadecimal, of what is done to a picture before the network sees it.
     device
         Where the network runs.
+    precision
+        Of its numbers: ``float32``, ``float16`` or ``bfloat16``. Tokens are float32 in any case.
     network
         The vision part of the model, a ``torch.nn.Module``.
     blocks
         Its transformer blocks, in order.
-    has_class_token
-        Whether a class token is read; otherwise the mean of the patch tokens.
+    token
+        How its token is read: a value of `TOKENS`.
     """
 
     def __init__(
@@ -90,32 +114,40 @@ class VisionModel:
         path: Path,
         config: dict[str, Any],
         network: torch.nn.Module,
-        blocks: torch.nn.ModuleList,
+        structure: Structure,
+        token: str,
         d_model: int,
-        preprocessing: Preprocessing,
+        preprocessing: Preprocessing | PatchPreprocessing,
         weights_hash: str,
         device: torch.device,
-        has_class_token: bool = True,
+        precision: Precision,
     ) -> None:
         self.path = path
         self.family = str(config["model_type"])
         architectures = config.get("architectures") or [type(network).__name__]
         self.architecture = str(architectures[0])
-        self.n_layers = len(blocks)
+        self.blocks = structure.blocks
+        self.n_layers = len(self.blocks)
         self.d_model = d_model
-        self.image_size = preprocessing.image_size
+        self.pixel_shape = preprocessing.pixel_shape
         self.weights_hash = weights_hash
         self.preprocessing_hash = preprocessing.fingerprint()
         self.device = device
+        self.precision = precision
         self.network = network
-        self.blocks = blocks
-        self.has_class_token = has_class_token
+        self.token = TOKENS[token]
+        self._structure = structure
         self._preprocessing = preprocessing
         self._lock = threading.Lock()
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, device: str = "cpu", mean_of_patches: bool = False
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "auto",
+        token: Token = "auto",
     ) -> VisionModel:
         """Load a model from a folder in the layout of Hugging Face transformers.
 
@@ -126,10 +158,13 @@ class VisionModel:
             be split in several files by an index. Of a model of images and text, such as CLIP, the
             vision part is taken; heads are ignored.
         device
-            ``cpu``, ``cuda`` or another name that torch knows.
-        mean_of_patches
-            Read a model without a class token by the mean of its patch tokens, in place of
-            refusing it.
+            ``cpu``, ``cuda`` or another name that torch knows; ``auto`` takes an accelerator where
+            there is one.
+        precision
+            Of the network's numbers; ``auto`` is float32 on the processor and float16 elsewhere.
+        token
+            What is read: ``class``, ``mean`` or ``pooled``; ``auto`` takes the class token where
+            there is one, and the mean of the patch tokens otherwise.
 
         Returns
         -------
@@ -141,7 +176,7 @@ class VisionModel:
             If the folder is missing, incomplete or damaged, asks for code of its own, has pickled
             weights or weights for only a part of the network, or holds another kind of model.
         ConfigError
-            If the device is unknown or absent.
+            If the device is unknown or absent, or the model has no such token.
         """
         path = Path(folder).absolute()
         if not path.is_dir():
@@ -152,37 +187,47 @@ class VisionModel:
                 f"{path / CONFIG_NAME} asks for code of its own (auto_map), which cgraph never "
                 "runs; use the version of the model that transformers itself supports."
             )
-        model_type = config.get("model_type")
-        vision = vision_config(path, model_type)
+        model_type = str(config.get("model_type"))
+        vision = vision_config(path, config.get("model_type"))
         weights = weight_files(path)
-        preprocessing = Preprocessing.load(path, str(model_type))
+        preprocessing = load_preprocessing(path, model_type)
         target = _usable_device(device)
-        network = load_network(path, vision).to(target).eval().requires_grad_(False)
-        has_class_token = _has_class_token(network)
-        if not has_class_token and not mean_of_patches:
-            raise ModelError(
-                f"The {model_type!r} model in {path} has no class token. Models read by the mean "
-                f"of their patch tokens are not supported yet; {WANTED}."
-            )
-        blocks = _find_blocks(
-            path, network, preprocessing.image_size, vision.num_hidden_layers, vision.hidden_size
+        precision = _usable_precision(precision, target)
+        network = load_network(path, vision, precision).to(target).eval().requires_grad_(False)
+        structure = find_structure(
+            path,
+            network,
+            preprocessing.pixel_shape,
+            vision.num_hidden_layers,
+            vision.hidden_size,
         )
         return cls(
             path,
             config,
             network,
-            blocks,
+            structure,
+            structure.reading(token, f"{model_type!r} model in {path}"),
             vision.hidden_size,
             preprocessing,
             hash_files(weights),
             target,
-            has_class_token,
+            precision,
         )
 
     @property
     def fingerprint(self) -> str:
         """Hashes of the weights and of the preprocessing: what tokens depend on."""
         return f"{self.weights_hash} {self.preprocessing_hash}"
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the prepared pixels, of a model that takes pixels."""
+        return self.pixel_shape[-2], self.pixel_shape[-1]
+
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether the token that is read is a class token, so that patches need not change."""
+        return self.token == TOKENS["class"]
 
     def preprocess(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Prepare pictures as the model's folder says.
@@ -194,16 +239,19 @@ class VisionModel:
 
         Returns
         -------
-        np.ndarray, shape (n, 3, height, width), float32
+        np.ndarray, shape (n, *pixel_shape), float32
+            Pixels ``(n, 3, height, width)``; of a model that takes pictures of any aspect ratio,
+            patches with their places, as `PatchPreprocessing` makes them.
         """
         return self._preprocessing(images)
 
     def class_tokens(self, pixels: np.ndarray, change: TokenChange | None = None) -> np.ndarray:
-        """Class token after every transformer block.
+        """Token that is read after every transformer block: the class token where there is one.
 
         A change is made while the network runs: what it returns for a layer is added to the class
-        token there, the patch tokens stay as they are, and the blocks after it run on both. Without
-        a class token it is added to every patch token, which moves their mean as far.
+        token there, the patch tokens stay as they are, and the blocks after it run on both. If
+        another token is read, it is added to every patch token. That moves the mean of them as far;
+        what a pooling head makes of it is another matter, and read again.
 
         The numbers depend on the pixels of the batch alone. The same image in a batch of another
         size, or with another number of torch threads, may differ in its last bits.
@@ -211,9 +259,9 @@ class VisionModel:
         Parameters
         ----------
         pixels
-            What `preprocess` returned, shape ``(n, 3, height, width)``, float32; one batch.
+            What `preprocess` returned, shape ``(n, *pixel_shape)``, float32; one batch.
         change
-            Called for layers 1, 2, … L in turn, with the layer and its class tokens.
+            Called for layers 1, 2, … L in turn, with the layer and its tokens.
 
         Returns
         -------
@@ -228,49 +276,65 @@ class VisionModel:
         import torch
 
         pixels = np.ascontiguousarray(pixels, dtype=np.float32)
-        if pixels.ndim != 4 or pixels.shape[1:] != (3, *self.image_size):
+        if pixels.ndim < 2 or pixels.shape[1:] != self.pixel_shape:
             raise DataError(
                 f"The pixels have shape {pixels.shape}; the model takes "
-                f"(n, 3, {self.image_size[0]}, {self.image_size[1]})."
+                f"(n, {', '.join(map(str, self.pixel_shape))})."
             )
         tokens = np.empty((self.n_layers, len(pixels), self.d_model), dtype=np.float32)
         if not len(pixels):
             return tokens
+        inputs = network_inputs(self.network, torch.tensor(pixels, device=self.device))
+        mask = inputs.get("pixel_attention_mask")
 
         def note(index: int, output: torch.Tensor) -> torch.Tensor | None:
-            read = self._read(output)
+            read = self._read(output, mask)
             added = None if change is None else change(index + 1, read)
             if added is None:
                 tokens[index] = read
                 return None
             output = self.add_to_tokens(output, added)
-            tokens[index] = self._read(output)
+            tokens[index] = self._read(output, mask)
             return output
 
-        with self._lock:
-            _run(self.network, self.blocks, torch.tensor(pixels, device=self.device), note)
+        with self._lock, hooked(self.blocks, note), torch.inference_mode():
+            self.network(**inputs)
         return tokens
 
-    def _read(self, output: torch.Tensor) -> np.ndarray:
-        read = output[:, 0] if self.has_class_token else output.mean(dim=1)
-        return read.cpu().numpy()
+    def _read(self, output: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
+        if self.reads_class_token:
+            read = output[:, self._structure.class_rows[0]]
+        elif self.token == TOKENS["pooled"]:
+            assert self._structure.pooling is not None
+            read = self._structure.pooling(output, mask)
+        elif mask is None:
+            read = output[:, self._structure.patch_rows].float().mean(dim=1)
+        else:
+            weights = mask[:, :, None].float()
+            read = (output.float() * weights).sum(dim=1) / weights.sum(dim=1)
+        return read.float().cpu().numpy()
 
     def add_to_tokens(self, output: torch.Tensor, added: np.ndarray) -> torch.Tensor:
-        """Return a block's output ``(n, tokens, d_model)`` with something added to what is read."""
+        """Return a block's output ``(n, tokens, d_model)`` with something added.
+
+        It is added to the class token if that is what is read, and to every patch token otherwise.
+        """
         import torch
 
         output = output.clone()
         moved = torch.as_tensor(added, dtype=output.dtype, device=output.device)
-        if self.has_class_token:
-            output[:, 0] += moved
+        if self.reads_class_token:
+            output[:, self._structure.class_rows[0]] += moved
         else:
-            output += moved[:, None]
+            output[:, self._structure.patch_rows] += moved[:, None]
         return output
 
 
 def _usable_device(name: str) -> torch.device:
     import torch
 
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -282,117 +346,12 @@ def _usable_device(name: str) -> torch.device:
     return device
 
 
-def _has_class_token(network: torch.nn.Module) -> bool:
-    names = (name.rpartition(".")[2] for name, _ in network.named_parameters())
-    return any(name in _CLASS_TOKEN_NAMES for name in names)
-
-
-def _find_blocks(
-    path: Path,
-    network: torch.nn.Module,
-    image_size: tuple[int, int],
-    n_layers: int,
-    d_model: int,
-) -> torch.nn.ModuleList:
-    """Find the list of blocks by what they do with one image of noise.
-
-    Parameters
-    ----------
-    path
-        For messages.
-    network
-        Takes pixels.
-    image_size
-        Height and width of the pixels.
-    n_layers, d_model
-        Number of blocks and width of a token, as the configuration says.
-
-    Raises
-    ------
-    ModelError
-        If the network refuses pixels of this size, has no list of `n_layers` blocks that run
-        one after another and give tokens of the same shape, or gives tokens that are not finite or
-        differ when asked again.
-    """
+def _usable_precision(precision: Precision, device: torch.device) -> Precision:
     import torch
 
-    noise = np.random.default_rng(0).standard_normal((1, 3, *image_size), dtype=np.float32)
-    pixels = torch.tensor(noise, device=next(network.parameters()).device)
-    for blocks in network.modules():
-        if not isinstance(blocks, torch.nn.ModuleList) or len(blocks) != n_layers:
-            continue
-        try:
-            first, again = (_block_outputs(network, blocks, pixels) for _ in range(2))
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"The model in {path} does not take the {image_size[0]} × {image_size[1]} "
-                f"pixels that its preprocessing gives: {first_line(error)}"
-            ) from error
-        shapes = {tuple(tokens.shape) for tokens in first.values()}
-        if list(first) != list(range(n_layers)) or len(shapes) != 1:
-            continue
-        shape = shapes.pop()
-        if len(shape) != 3 or shape[0] != 1 or shape[2] != d_model:
-            continue
-        if not all(tokens.isfinite().all() for tokens in first.values()):
-            raise ModelError(
-                f"The model in {path} gives tokens that are not finite; its weights are damaged."
-            )
-        if not all(torch.equal(first[index], again[index]) for index in first):
-            raise ModelError(
-                f"The model in {path} gives other tokens when it sees the same image again, as "
-                "masked autoencoders do; use the encoder of such a model saved as a ViT."
-            )
-        return blocks
-    raise ModelError(
-        f"The model in {path} has no list of {n_layers} blocks that pass on tokens of width "
-        f"{d_model}; {WANTED}."
-    )
-
-
-def _block_outputs(
-    network: torch.nn.Module, blocks: torch.nn.ModuleList, pixels: torch.Tensor
-) -> dict[int, torch.Tensor]:
-    """Tokens after every block, by the block's index and in the order of running."""
-    outputs: dict[int, torch.Tensor] = {}
-
-    def note(index: int, output: torch.Tensor) -> None:
-        outputs[index] = output.clone()  # nothing later writes into it
-
-    _run(network, blocks, pixels, note)
-    return outputs
-
-
-def _run(
-    network: torch.nn.Module,
-    blocks: torch.nn.ModuleList,
-    pixels: torch.Tensor,
-    note: BlockHook,
-) -> None:
-    """Run the network, and hand the output of each block to a function that may replace it."""
-    import torch
-
-    with hooked(blocks, note), torch.inference_mode():
-        network(pixel_values=pixels)
-
-
-@contextmanager
-def hooked(blocks: torch.nn.ModuleList, note: BlockHook) -> Iterator[None]:
-    """Hand the output of each block to a function, which may return what goes on in its place."""
-
-    def hook_of(index: int) -> Callable[..., Any]:
-        def hook(module: torch.nn.Module, args: Any, output: Any) -> Any:
-            whole = isinstance(output, tuple)
-            replaced = note(index, output[0] if whole else output)
-            if replaced is None:
-                return None
-            return (replaced, *output[1:]) if whole else replaced
-
-        return hook
-
-    handles = [block.register_forward_hook(hook_of(i)) for i, block in enumerate(blocks)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    if precision == "auto":
+        precision = "float32" if device.type == "cpu" else "float16"
+    if precision == "float32" and device.type == "cuda":
+        # The first layer is a convolution, which an accelerator would round to 10 bits.
+        torch.backends.cudnn.allow_tf32 = False
+    return precision

@@ -75,7 +75,7 @@ def blocks_by_hand(original, pixels):
 def test_the_network_runs_on_from_the_changed_token(tmp_path: Path, kind: str) -> None:
     """Two layers edited; by hand: run a block, change one row (or all patches), run the next."""
     original = build(kind).eval()
-    model = VisionModel.load(save(original, tmp_path, kind), mean_of_patches=True)
+    model = VisionModel.load(save(original, tmp_path, kind))
     study, pixels = FewConcepts(), pixels_of()
     edit = Edit((ConceptId(1, 0), ConceptId(2, 1)), (ConceptId(1, 5), ConceptId(2, 7)))
     found = intervention.run(study, model, pixels, edit)

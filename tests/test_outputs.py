@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from vision_models import D_MODEL, IMAGE_SIZE, build, save
+from vision_models import D_MODEL, IMAGE_SIZE, build, pixels_for, save
 
 from cgraph.errors import ConfigError, ModelError
 from cgraph.outputs import CLASSES, TEXTS, load_output
+from cgraph.text_tower import TextTower, has_text_tower
 from cgraph.vit import VisionModel
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -80,6 +81,59 @@ def test_likeness_to_texts() -> None:
         output.scores(pixels, texts=["x" * 301])
 
 
+@pytest.mark.parametrize("kind", ["siglip", "siglip2"])
+def test_likeness_to_texts_of_a_siglip(tmp_path: Path, kind: str) -> None:
+    """Texts are padded to the longest length: SigLIP reads the last place, padded or not."""
+    from transformers import AutoTokenizer
+
+    original = build(kind).eval()
+    folder = write_tokenizer(save(original, tmp_path, kind))
+    vision = VisionModel.load(folder)
+    output = load_output(vision)
+    assert output is not None and output.kind == TEXTS
+    pixels, inputs = pixels_for(kind)
+    texts = ["a b", "c a"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(texts, padding="max_length", max_length=8, return_tensors="pt")["input_ids"]
+    if kind == "siglip":
+        assert ids.tolist() == [[2, 3, 0, 0, 0, 0, 0, 0], [4, 2, 0, 0, 0, 0, 0, 0]]
+    assert ids.shape == (2, 8) and not torch.equal(ids[0], ids[1])
+    with torch.no_grad():
+        whole = original(input_ids=ids, **inputs)
+        scale, bias = original.logit_scale.exp(), original.logit_bias
+        expected = ((whole.logits_per_image - bias) / scale).numpy()
+    np.testing.assert_allclose(output.scores(pixels, texts=texts), expected, atol=1e-5)
+
+    tower = TextTower.load(folder)
+    likeness = tower.embed_pixels(pixels) @ tower.embed_texts(texts, ["{}"]).T
+    np.testing.assert_allclose(likeness, expected, atol=1e-5)
+
+    added = np.random.default_rng(4).standard_normal((len(pixels), D_MODEL)).astype(np.float32)
+    changed = output.scores(pixels, {2: added}, texts)
+    assert abs(changed - expected).max() > 1e-3
+    # By hand: the model itself, whose second block adds to every patch.
+    second = original.vision_model.encoder.layers[1]
+    second.register_forward_hook(lambda *found: found[-1] + torch.tensor(added)[:, None])
+    with torch.no_grad():
+        pooled = original.vision_model(**inputs).pooler_output
+    unit = torch.nn.functional.normalize(pooled, dim=-1)
+    np.testing.assert_allclose(changed, (unit @ whole.text_embeds.T).numpy(), atol=1e-5)
+
+
+def write_tokenizer(folder: Path) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "a", "b", "c", "▁"]
+    tokenizer = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_max_length=8
+    )
+    fast.save_pretrained(folder)
+    return folder
+
+
 def test_a_model_without_a_head_has_no_output(tmp_path: Path) -> None:
     assert load_output(VisionModel.load(save(build("vit"), tmp_path, "vit"))) is None
 
@@ -93,3 +147,8 @@ def test_a_head_without_weights_is_refused(tmp_path: Path) -> None:
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match="output would be random"):
         load_output(VisionModel.load(folder))
+
+
+def test_a_classifier_of_a_clip_has_no_text_side(tmp_path: Path) -> None:
+    assert not has_text_tower(save(build("clip-classifier"), tmp_path / "a", "clip"))
+    assert has_text_tower(save(build("clip"), tmp_path / "b", "clip"))

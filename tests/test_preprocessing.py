@@ -24,9 +24,11 @@ def pictures() -> list[Image.Image]:
 
 def reference(name: str, **settings: Any) -> Any:
     """Image processor of transformers that works without torchvision."""
+    from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
     from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
     processors = {
@@ -34,6 +36,12 @@ def reference(name: str, **settings: Any) -> Any:
         "deit": DeiTImageProcessorPil,
         "clip": CLIPImageProcessorPil,
         "dinov2": BitImageProcessorPil,
+        "beit": BeitImageProcessorPil,
+        "data2vec-vision": BeitImageProcessorPil,
+        "siglip": SiglipImageProcessorPil,
+        "vit_mae": ViTImageProcessorPil,
+        "vit_msn": ViTImageProcessorPil,
+        "ijepa": ViTImageProcessorPil,
     }
     return processors[name](**settings)
 
@@ -63,6 +71,13 @@ def assert_same_pixels(processor: Any, preprocessing: Preprocessing) -> None:
         ("clip", {"size": {"shortest_edge": 30}, "crop_size": 51}),
         ("dinov2", {"size": {"shortest_edge": 256}, "crop_size": 224}),
         ("dinov2", {"do_center_crop": False, "size": {"height": 20, "width": 20}}),
+        ("beit", {}),
+        ("beit", {"size": 256, "do_center_crop": True, "crop_size": 224, "resample": 2}),
+        ("beit", {"do_reduce_labels": True}),
+        ("data2vec-vision", {"size": {"height": 40, "width": 30}}),
+        ("siglip", {}),
+        ("siglip", {"size": {"height": 48, "width": 48}, "resample": 2}),
+        ("vit_mae", {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}),
         ("dinov2", {"resample": 1, "size": {"shortest_edge": 33}, "crop_size": 32}),
     ],
 )
@@ -74,7 +89,13 @@ def test_pixels_equal_those_of_transformers(
     assert_same_pixels(processor, Preprocessing.load(tmp_path, model_type))
 
 
-@pytest.mark.parametrize("model_type", ["vit", "deit", "clip", "dinov2"])
+DEFAULTED = [
+    "vit", "deit", "clip", "dinov2", "beit", "data2vec-vision", "siglip", "vit_mae", "vit_msn",
+    "ijepa",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", DEFAULTED)
 def test_a_silent_file_means_the_defaults_of_the_model_s_processor(model_type: str) -> None:
     assert_same_pixels(reference(model_type), Preprocessing.from_description({}, model_type))
 
@@ -173,8 +194,8 @@ def test_a_step_that_is_switched_off_does_no_harm() -> None:
 
 
 def test_an_unknown_model_needs_a_named_processor() -> None:
-    with pytest.raises(ModelError, match="processor None of a model of type 'beit'; known are"):
-        Preprocessing.from_description({}, "beit")
+    with pytest.raises(ModelError, match="processor None of a model of type 'sam'; known are"):
+        Preprocessing.from_description({}, "sam")
 
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:
@@ -199,3 +220,42 @@ def test_real_photographs(real_dir: Path) -> None:
         batch = [images.read(row).image for row in range(0, len(images), len(images) // 8)]
         expected = np.stack(processor(batch)["pixel_values"])
         np.testing.assert_allclose(preprocessing(batch), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "mode"),
+    [
+        ({}, (224, 224), "bilinear"),
+        ({"size": {"height": 48, "width": 32}, "resample": 3}, (48, 32), "bicubic"),
+    ],
+)
+def test_numbers_are_resized_as_torch_does_where_rescaling_comes_first(
+    settings: dict[str, Any], size: tuple[int, int], mode: str
+) -> None:
+    """DINOv3's processor needs torchvision, which resizes numbers with this very function."""
+    import torch
+
+    preprocessing = Preprocessing.from_description(settings, "dinov3_vit")
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    for image in pictures():
+        numbers = torch.tensor(np.asarray(image)).permute(2, 0, 1)[None].float() / 255
+        resized = torch.nn.functional.interpolate(
+            numbers, size=size, mode=mode, align_corners=False, antialias=True
+        )[0].numpy()
+        expected = (resized - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+        np.testing.assert_allclose(preprocessing([image])[0], expected, atol=1e-4)
+    rounded = Preprocessing.from_description(
+        {"image_processor_type": "ViTImageProcessor", "image_mean": mean, "image_std": std}, "vit"
+    )
+    plain = Preprocessing.from_description({}, "dinov3_vit")
+    assert abs(rounded(pictures()) - plain(pictures())).max() > 1e-3
+    assert rounded.fingerprint() != plain.fingerprint()
+
+
+def test_a_small_picture_is_padded_with_black_where_rescaling_comes_first() -> None:
+    description = {"do_resize": False, "do_center_crop": True, "crop_size": 41}
+    image = pictures()[3]
+    found = Preprocessing.from_description(description, "dinov3_vit")([image])
+    same = description | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    expected = Preprocessing.from_description(same, "vit")([image])
+    np.testing.assert_array_equal(found, expected)

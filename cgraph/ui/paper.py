@@ -43,6 +43,7 @@ def differences(study: Study) -> list[tuple[str, str, str]]:
             f"{model['id']} ({model['architecture']}), {study.n_layers} layers, width "
             f"{study.d_model}",
         ),
+        ("read of the model", "class token", study.manifest.token_words),
         (
             "images",
             "about 100,000 captioned photographs (SBU)",

@@ -157,9 +157,14 @@ def _target(asking: Question) -> None:
         "layer at its usual coefficient, or taken away by its own; patch tokens stay as they are "
         "there."
         if answer.target == "class token"
-        else "This model has no class token: in the network the atom is added to, or taken from, "
-        f"{escape(answer.target)} of the layer."
+        else f"This study reads {escape(asking.study.manifest.token_words)}: in the network the "
+        f"atom is added to, or taken from, {escape(answer.target)} of the layer."
     )
+    if asking.study.manifest.token == "pooled":
+        text += (
+            " The pooling head then makes its own of the changed patches, so that the token moves "
+            "otherwise than by the atom, and other concepts may change in the edited layer too."
+        )
     if answer.not_taken:
         names = ", ".join(called(asking, concept) for concept in answer.not_taken)
         text += (

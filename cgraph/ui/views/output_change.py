@@ -45,7 +45,7 @@ def output_view(asking: Question, view: EditView, selected: ConceptId | None) ->
         if kind_of_output(shelf.get(asking.opened.entry, asking.study)) is None:
             st.html(
                 "<p class='cg-quiet'>This model has neither a head for classes nor a text tower: "
-                "it ends with the class token, and the other views say what becomes of that.</p>"
+                "it ends with its tokens, and the other views say what becomes of those.</p>"
             )
             return
         output = _output(asking.opened.entry, asking)

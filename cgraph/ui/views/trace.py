@@ -187,6 +187,8 @@ def _about(study: Study, traced: TracedImage) -> None:
         edges += f", none between {n_bare} of {n_pairs} pairs of layers"
     layers = term("layer", words.count(study.n_layers, "layer"))
     facts = [layers, concepts, edges, _explained(study, traced)]
+    if study.manifest.token != "class":
+        facts.append(f"read from {escape(study.manifest.token_words)}")
     about = " · ".join(escape(text) for text in (f"study {study.name}", *traced.details))
     st.html(
         f"<p class='cg-eyebrow'>{about}</p>"
