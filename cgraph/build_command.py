@@ -21,7 +21,12 @@ def add_parsers(commands: Any) -> None:
         description="Build a study. With --out alone, go on with a build that was interrupted.",
     )
     build.add_argument("--model", type=Path, help="folder of a Hugging Face vision transformer")
-    build.add_argument("--images", type=Path, help="folder of images, or parquet file or folder")
+    build.add_argument(
+        "--images",
+        metavar="SET",
+        help="folder or zip file of images, parquet file or folder, a list (csv, tsv, json) of "
+        "paths or addresses, or hub:owner/name; see docs/images.md",
+    )
     build.add_argument("--out", type=Path, required=True, help="the study folder to write")
     build.add_argument("--preset", choices=list(PRESETS), help="settings to start from")
     build.add_argument("--method", choices=METHODS, help="how dictionaries are learned")

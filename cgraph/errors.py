@@ -32,3 +32,7 @@ class StudyError(CgraphError):
 
 class DataError(CgraphError, ValueError):
     """Numbers that no method can work with: empty, constant, not finite, or of the wrong shape."""
+
+
+class FetchError(CgraphError):
+    """The net, or the cache of what comes from it, cannot be used at all."""

@@ -14,10 +14,12 @@ from typing import Any
 
 from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
 from cgraph.errors import ConfigError, ModelError, StudyError
+from cgraph.image_reference import is_remote, located, parse_reference, within
+from cgraph.image_sample import write_sample
 from cgraph.images import open_images, sample_rows
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
 from cgraph.receipts import receipts_folder
-from cgraph.stages import Job
+from cgraph.stages import SAMPLE, Job
 from cgraph.store import read_json, to_json, write_bytes
 from cgraph.vit import VisionModel
 
@@ -39,7 +41,7 @@ _LATER_SETTINGS = ("preset", "keep_tokens", "dictionary.", "predictor.")
 
 def prepare(
     model: Path,
-    images: Path,
+    images: str | Path,
     folder: Path,
     config: BuildConfig,
     origin: dict[str, Any] | None = None,
@@ -48,8 +50,10 @@ def prepare(
 
     Parameters
     ----------
-    model, images : Path
-        Folder of the model; folder or parquet file of images.
+    model : Path
+        Folder of the model.
+    images : str or Path
+        What `cgraph.images.open_images` takes.
     folder : Path
         The study folder, which the caller has locked.
     config : BuildConfig
@@ -62,7 +66,7 @@ def prepare(
         If an input cannot be used, the settings do not fit the inputs, or the folder holds
         something else.
     """
-    inputs = {model.absolute(), images.absolute()}  # they may lie in the study folder itself
+    inputs = {model.absolute(), parse_reference(images)}  # they may lie in the study folder itself
     others = (p for p in folder.iterdir() if not p.name.startswith(".") and p not in inputs)
     stranger = next(others, None)
     if stranger is not None and not (folder / MANIFEST).is_file():
@@ -106,20 +110,21 @@ def prepare(
         manifest = _same_study(Manifest.read(folder), manifest, folder)
     else:
         write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
-    sources = {"model": _source(model, folder), "images": _source(images, folder)}
+    sources = {"model": _source(model, folder), "images": within(image_set.reference, folder)}
     write_bytes(
         folder / BUILD_RECORD, to_json({"sources": sources, "stages": read_log(folder)["stages"]})
     )
     job = Job(
         folder,
         model.absolute(),
-        images.absolute(),
+        image_set.reference,
         config,
         vision.n_layers,
         int(manifest.images["n_parts"]),
         vision.fingerprint,
         manifest.images["listing"],
     )
+    write_sample(folder / SAMPLE, image_set, rows)
     return job, manifest
 
 
@@ -148,8 +153,10 @@ def read_log(folder: Path) -> dict[str, Any]:
     }
 
 
-def read_sources(folder: Path) -> tuple[Path, Path]:
+def read_sources(folder: Path) -> tuple[Path, str]:
     """Return where the model and the images lay when a study folder was last built.
+
+    Of the images it is what `cgraph.images.open_images` takes: a path, or a data set of the Hub.
 
     Raises
     ------
@@ -163,14 +170,14 @@ def read_sources(folder: Path) -> tuple[Path, Path]:
             f"{folder / BUILD_RECORD} is missing or damaged, so it is unknown from which model "
             f"and images the study was started. {advice}"
         )
-    places = {name: folder / place for name, place in sources.items()}
+    places = {name: located(place, folder) for name, place in sources.items()}
     for name, place in places.items():
-        if not place.exists():
+        if not (is_remote(place) or Path(place).exists()):
             raise StudyError(
                 f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
                 f"{advice}"
             )
-    return places["model"], places["images"]
+    return Path(places["model"]), places["images"]
 
 
 def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:

@@ -63,7 +63,8 @@ def build_study(
     model : str or Path
         Folder of a Hugging Face vision transformer.
     images : str or Path
-        Folder of images, parquet file, or folder of parquet files.
+        A folder or zip file of images, Parquet, a list of paths or addresses, or a data set of the
+        Hub; see `cgraph.images.open_images`.
     out : str or Path
         The study folder. Its name becomes the study's name in links.
     config : BuildConfig, optional
@@ -90,7 +91,7 @@ def build_study(
     config = config or BuildConfig()
     executor = executor or local_executor(workers or os.cpu_count() or 1)
     with folder_lock(folder):
-        job, manifest = prepare(Path(model), Path(images), folder, config, origin)
+        job, manifest = prepare(Path(model), images, folder, config, origin)
         _Build(job, manifest, executor, on_progress).run()
     return Study.open(folder)
 

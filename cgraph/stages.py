@@ -23,7 +23,8 @@ from cgraph.codes import Codes
 from cgraph.config import SPLIT_SHARES, BuildConfig
 from cgraph.dictionary import Dictionary
 from cgraph.errors import DataError, ImageError, ModelError
-from cgraph.images import ImageSet, open_images, pixel_hash, sample_rows, thumbnail
+from cgraph.image_sample import read_sample
+from cgraph.images import ImageSet, open_images, pixel_hash, thumbnail
 from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, tokens_file
 from cgraph.store import (
     codes_from_table,
@@ -38,6 +39,8 @@ from cgraph.vit import VisionModel
 
 WORK = ".building"
 SKIPPED = "skipped.arrow"
+SAMPLE = f"{WORK}/sample.arrow"
+"""The working file with all that is needed to read the sampled images."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,10 @@ class Job:
 
     Attributes
     ----------
-    folder, model, images : Path
-        The study folder, the model folder, the image folder or parquet file.
+    folder, model : Path
+        The study folder, the model folder.
+    images : str
+        What `cgraph.images.open_images` opens the set of images from.
     config : BuildConfig
     n_layers : int
     n_parts : int
@@ -60,7 +65,7 @@ class Job:
 
     folder: Path
     model: Path
-    images: Path
+    images: str
     config: BuildConfig
     n_layers: int
     n_parts: int
@@ -90,11 +95,11 @@ def _model(folder: Path, fingerprint: str) -> VisionModel:
 
 
 @lru_cache(maxsize=1)
-def _images(path: Path, listing: str) -> ImageSet:
-    return open_same_images(path, listing)
+def _images(path: Path, *key: object) -> ImageSet:
+    return read_sample(path)
 
 
-def open_same_images(path: Path, listing: str) -> ImageSet:
+def open_same_images(reference: str, listing: str) -> ImageSet:
     """Open the set of images that the build was started with.
 
     Raises
@@ -103,21 +108,22 @@ def open_same_images(path: Path, listing: str) -> ImageSet:
         If images were added, removed, renamed or resized, or are gone.
     """
     try:
-        image_set = open_images(path)
+        image_set = open_images(reference)
         reason = "" if image_set.listing_fingerprint() == listing else "other names or sizes"
     except ImageError as error:
         reason = str(error)
     if reason:
         raise ImageError(
-            f"The images in {path} were changed while the study was built ({reason}). Put the "
+            f"The images in {reference} were changed while the study was built ({reason}). Put the "
             "former ones back and run the same command again: finished work is kept."
         )
     return image_set
 
 
 def images_of(job: Job) -> ImageSet:
-    """Return the set of images of a build."""
-    return _images(job.images, job.listing)
+    """Return the sampled images of a build, in the order of the sample; nothing is listed again."""
+    key = job.images, job.listing, job.config.max_images, job.config.seed
+    return _images(job.folder / SAMPLE, *key)
 
 
 def image_part(part: int) -> str:
@@ -133,16 +139,16 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     """
     config = job.config
     image_set = images_of(job)
-    sampled = sample_rows(len(image_set), config.max_images, config.seed)
     model = _model(job.model, job.model_fingerprint)
     records, hashes, thumbnails, tokens, skipped = [], [], [], [], []
     first = part * config.part_size
-    for start in range(first, min(first + config.part_size, len(sampled)), config.batch_size):
-        stop = min(start + config.batch_size, first + config.part_size)
+    last = min(first + config.part_size, len(image_set))
+    image_set.prefetch(range(first, last))
+    for start in range(first, last, config.batch_size):
         batch = []
-        for row in sampled[start:stop]:
+        for row in range(start, min(start + config.batch_size, last)):
             try:
-                record = image_set.read(int(row))
+                record = image_set.read(row)
             except ImageError as error:
                 skipped.append({"image_id": image_set.image_ids[row], "reason": str(error)})
                 continue
