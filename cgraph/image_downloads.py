@@ -208,8 +208,8 @@ class Downloader:
 
     def _fetch(self, url: str) -> None:
         """Fetch one image into the cache, or raise and remember why not."""
-        host = urlsplit(url).netloc
         try:
+            host = _host(url)
             self._refuse_if_away(host)
             data = self._try_again(url, host)
         except _Dead as error:
@@ -323,8 +323,8 @@ class Downloader:
             raise _Passing(_cause(error), reached="Read timed out" in str(error)) from None
         except errors.RequestException as error:
             raise _Passing(_cause(error)) from None
-        except UnicodeError:
-            raise _Dead("it is no address (its host name cannot be written)") from None
+        except ValueError as error:  # a host name that cannot be written, for example
+            raise _Dead(f"it is no address ({error})") from None
 
     def _body(self, answer: Any, end: float) -> bytes:
         if answer.status_code in _TRANSIENT:
@@ -348,6 +348,13 @@ class Downloader:
                 raise _Passing(f"it took longer than {6 * self.settings.timeout:g} s")
             pieces.append(piece)
         return b"".join(pieces)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError as error:
+        raise _Dead(f"it is no address ({error})") from None
 
 
 def _too_large(size: float | None, most: float) -> str:
