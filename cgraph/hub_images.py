@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 from cgraph.download_cache import write_whole
 from cgraph.errors import ImageError
 from cgraph.hub_listing import (
-    Footer,
     HubListing,
     Shard,
     endpoint,
     find_shards,
     hub_errors,
     open_shard,
+    read_footer,
     read_footers,
     repository_folder,
 )
@@ -37,6 +37,7 @@ from cgraph.image_set import ID_COLUMN, ImageSet, RowIds, Texts, facts_of, with_
 from cgraph.image_tables import (
     RowGroups,
     RowGroupSet,
+    group_sizes,
     image_column,
     image_columns,
     naming_file,
@@ -73,7 +74,7 @@ def open_hub(reference: HubReference) -> ImageSet:
     """
     listing = find_shards(reference)
     footers = read_footers(listing)
-    schema = footers[0].schema
+    schema = footers[0].schema.to_arrow_schema()
     if image_columns(schema):
         return HubSet.of(listing, footers)
     if text_place_column(schema) is None:
@@ -129,7 +130,7 @@ class HubSet(RowGroupSet):
         self._background: Prefetcher[tuple[int, int]] | None = None
 
     @classmethod
-    def of(cls, listing: HubListing, footers: list[Footer]) -> HubSet:
+    def of(cls, listing: HubListing, footers: list[pq.FileMetaData]) -> HubSet:
         """List the rows that footers speak of.
 
         Raises
@@ -138,14 +139,15 @@ class HubSet(RowGroupSet):
             If a file has no column of pictures, or there are no rows.
         """
         classes: dict[str, list[str]] = {}
-        for footer in footers:
-            classes.update(class_names(footer.schema))
+        schemas = [footer.schema.to_arrow_schema() for footer in footers]
+        for schema in schemas:
+            classes.update(class_names(schema))
         names: dict[str, None] = {}
-        for shard, footer in zip(listing.shards, footers, strict=True):
-            column = image_column(footer.schema, f"{shard.path} of {listing.reference.id}")
-            found = table_attributes(footer.schema, classes, {column})
+        for shard, schema in zip(listing.shards, schemas, strict=True):
+            column = image_column(schema, f"{shard.path} of {listing.reference.id}")
+            found = table_attributes(schema, classes, {column})
             names.update((attribute.name, None) for attribute in found)
-        rows = RowGroups([footer.sizes for footer in footers])
+        rows = RowGroups([group_sizes(footer) for footer in footers])
         if not rows.n_rows:
             raise ImageError(f"{listing.reference} has a column of images but no rows.")
         found_set = cls(listing, RowIds(rows.n_rows), list(names), classes)
@@ -211,11 +213,12 @@ class HubSet(RowGroupSet):
         if path.exists():  # another process was first
             return
         shard, reference = self._listing.shards[file], self._listing.reference
+        footer = read_footer(reference, shard)
         with (
             hub_errors(reference),
             self._naming_damage(file),
             open_shard(reference, shard) as source,
-            pq.ParquetFile(source, pre_buffer=True) as parquet,
+            pq.ParquetFile(source, metadata=footer, pre_buffer=True) as parquet,
         ):
             columns = needed_columns(parquet.schema_arrow, shard.path, self.classes)
             table = parquet.read_row_group(group, columns=columns)

@@ -6,7 +6,6 @@ answered about one commit never changes and is kept in the cache.
 
 from __future__ import annotations
 
-import base64
 import fnmatch
 import json
 import os
@@ -24,7 +23,6 @@ import pyarrow.parquet as pq
 from cgraph.download_cache import cache_folder, write_whole
 from cgraph.errors import FetchError, ImageError
 from cgraph.image_reference import HubReference
-from cgraph.image_tables import group_sizes
 
 CONVERTED = "refs/convert/parquet"
 """The branch where the Hub itself keeps its Parquet form of data sets of other forms."""
@@ -73,14 +71,6 @@ class HubListing:
 
     reference: HubReference
     shards: tuple[Shard, ...]
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What the footer of a shard says: its schema, and the rows of each row group."""
-
-    schema: pa.Schema
-    sizes: tuple[int, ...]
 
 
 def endpoint() -> str | None:
@@ -326,26 +316,32 @@ def open_shard(reference: HubReference, shard: Shard) -> Any:
     return files.open(path, "rb", revision=reference.revision, size=shard.size, cache_type="none")
 
 
-def read_footers(listing: HubListing) -> list[Footer]:
+def read_footers(listing: HubListing) -> list[pq.FileMetaData]:
     """Read the footers of all shards, several at a time."""
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        return list(pool.map(lambda shard: _footer(listing.reference, shard), listing.shards))
+        return list(pool.map(lambda shard: read_footer(listing.reference, shard), listing.shards))
 
 
-def _footer(reference: HubReference, shard: Shard) -> Footer:
-    path = repository_folder(reference.id) / shard.oid / "footer.json"
-    with suppress(OSError, ValueError, KeyError, TypeError, pa.ArrowException):
-        values = json.loads(path.read_bytes())
-        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(values["schema"])))
-        return Footer(schema, tuple(values["sizes"]))
+def read_footer(reference: HubReference, shard: Shard) -> pq.FileMetaData:
+    """Read the footer of one shard, from the cache or the Hub.
+
+    Raises
+    ------
+    ImageError, FetchError
+        See `hub_errors`; also if the file is damaged.
+    """
+    path = repository_folder(reference.id) / shard.oid / "footer.parquet"
+    with suppress(OSError, pa.ArrowException):
+        return pq.read_metadata(path)
     with hub_errors(reference):
         try:
-            with open_shard(reference, shard) as file, pq.ParquetFile(file) as parquet:
-                footer = Footer(parquet.schema_arrow, tuple(group_sizes(parquet.metadata)))
+            with open_shard(reference, shard) as file:
+                footer = pq.read_metadata(file)
         except pa.ArrowException as error:
             raise ImageError(
                 f"{shard.path} of {reference.id} is not a readable Parquet file: {error}"
             ) from None
-    schema_text = base64.b64encode(footer.schema.serialize().to_pybytes()).decode()
-    write_whole(path, json.dumps({"schema": schema_text, "sizes": footer.sizes}).encode())
+    sink = pa.BufferOutputStream()
+    footer.write_metadata_file(sink)
+    write_whole(path, memoryview(sink.getvalue()))
     return footer

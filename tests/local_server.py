@@ -1,4 +1,4 @@
-"""A web server on this machine whose answers a test decides, and which remembers what it was asked."""
+"""A web server on this machine whose answers a test decides."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@ import os
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_pauses_grow(server: Server, tmp_path: Path) -> None:
     server.answers["/late.jpg"] = [Answer(b"", 500)] * 3 + [Answer(JPEG)]
     downloader(tmp_path, attempts=4, pause=0.1).load(f"{server.url}/late.jpg")
     times = [asked.time for asked in server.asked]
-    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    pauses = [b - a for a, b in pairwise(times)]
     for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True):
         assert least <= pause
 
@@ -288,7 +289,7 @@ def test_without_any_net_a_build_stops_and_loses_nothing(
     closed = [f"http://127.0.0.1:9/{n}.jpg" for n in range(3)]
     for url in closed[:2]:
         assert "could not be fetched this time" in reason(loader, url)
-    with pytest.raises(FetchError, match="no server could be reached.*finished work"):
+    with pytest.raises(FetchError, match=r"no server could be reached.*finished work"):
         loader.load(closed[2])
     # A server that answers shows that the net is there: then they are just not to be had.
     loader.load(f"{server.url}/a.jpg")
@@ -312,7 +313,7 @@ def test_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert DownloadSettings(**found.to_dict()) == found
     for value in ("fast", "0", "-1", "nan", "inf"):
         monkeypatch.setenv("CGRAPH_DOWNLOAD_RATE", value)
-        with pytest.raises(ConfigError, match="CGRAPH_DOWNLOAD_RATE is .* number above 0"):
+        with pytest.raises(ConfigError, match=r"CGRAPH_DOWNLOAD_RATE is .* number above 0"):
             DownloadSettings.from_environment()
 
 
@@ -329,6 +330,6 @@ def test_the_cache_lies_with_the_users_other_caches(monkeypatch: pytest.MonkeyPa
 
 def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FetchError, match="could not be written .* CGRAPH_CACHE"):
+    with pytest.raises(FetchError, match=r"could not be written .* CGRAPH_CACHE"):
         downloader(tmp_path / "file" / "cache").load(f"{server.url}/a.jpg")
     assert os.listdir(tmp_path) == ["file"]

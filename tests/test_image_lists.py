@@ -286,7 +286,7 @@ def test_archives_without_a_list(tmp_path: Path) -> None:
         member = tarfile.TarInfo("a.png")
         member.size = len(png(1))
         tar.addfile(member, io.BytesIO(png(1)))
-    with pytest.raises(ImageError, match="1 images and 0 other files, but no list.*zip file"):
+    with pytest.raises(ImageError, match=r"1 images and 0 other files, but no list.*zip file"):
         open_images(tmp_path / "a.tar")
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(b"no tar at all"))
     with pytest.raises(ImageError, match="cannot be read as a tar file"):
