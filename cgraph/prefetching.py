@@ -44,7 +44,10 @@ class Prefetcher(Generic[Key]):
                 threading.Thread(target=self._work, daemon=True).start()
 
     def finish(self, key: Key) -> None:
-        """Wait for a piece of work that was begun, or do it in this thread; raises its error."""
+        """Wait for a piece of work that was begun, or do it in this thread; raises its error.
+
+        An error of the background is raised once, here, before the work is tried again.
+        """
         with self._mutex:
             task = self._running.get(key)
             mine = task is None
@@ -52,21 +55,23 @@ class Prefetcher(Generic[Key]):
                 task = self._running[key] = Future()
         if mine:
             self._run(key, task)
-        task.result()
+        try:
+            task.result()
+        finally:
+            with self._mutex:
+                if self._running.get(key) is task:
+                    del self._running[key]
 
     def _work(self) -> None:
         while True:
             self._run(*self._waiting.get())
 
     def _run(self, key: Key, task: Future[None]) -> None:
-        error: BaseException | None = None
         try:
             self._perform(key)
-        except BaseException as caught:
-            error = caught
-        with self._mutex:
-            del self._running[key]
-        if error is None:
-            task.set_result(None)
-        else:
+        except BaseException as error:
             task.set_exception(error)
+        else:
+            with self._mutex:
+                self._running.pop(key, None)
+            task.set_result(None)
