@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from cgraph.config import ENCODERS, METHODS, PRECISIONS, PRESETS, TOKEN_KINDS
@@ -31,7 +30,12 @@ def add_parsers(commands: Any) -> None:
     )
     build.add_argument("--device", help="where the model runs: auto, cpu, cuda")
     build.add_argument("--precision", choices=PRECISIONS, help="numbers that the model runs in")
-    build.add_argument("--images", type=Path, help="folder of images, or parquet file or folder")
+    build.add_argument(
+        "--images",
+        metavar="SET",
+        help="folder or zip file of images, parquet file or folder, a list (csv, tsv, json) of "
+        "paths or addresses, or hub:owner/name; see docs/images.md",
+    )
     build.add_argument(
         "--out", required=True, help="the study folder to write, or a URL such as s3://bucket/study"
     )

@@ -34,7 +34,11 @@ def add_parser(commands: Any) -> None:
     )
     edit.add_argument("edit", type=Path, metavar="EDIT", help="JSON file, as the app saves it")
     edit.add_argument(
-        "--images", type=Path, required=True, help="folder of images, Parquet, or drawn scenes"
+        "--images",
+        metavar="SET",
+        required=True,
+        help="folder or zip file of images, Parquet, a list, drawn scenes or hub:owner/name, as "
+        "for cgraph build",
     )
     edit.add_argument("--study", required=True, help="a study folder")
     edit.add_argument("--out", type=Path, required=True, help="the CSV file to write")
@@ -112,6 +116,8 @@ class _Batch:
 
 def _batches(images: ImageSet, rows: np.ndarray) -> Iterator[_Batch]:
     for first in range(0, len(rows), BATCH):
+        # As long as one batch is worked on, the next is fetched, if the images lie in the net.
+        images.prefetch(rows[first : first + 2 * BATCH])
         batch = _Batch()
         for row in rows[first : first + BATCH].tolist():
             try:
@@ -168,8 +174,8 @@ def _redrawn(
 
     if not isinstance(images, SceneSet):
         raise ConfigError(
-            f"The edit redraws scenes ({redraw}), and {images.path} holds pictures that cannot be "
-            "drawn again. Set redraw to null in the edit, or give a set of drawn scenes."
+            f"The edit redraws scenes ({redraw}), and {images.reference} holds pictures that "
+            "cannot be drawn again. Set redraw to null in the edit, or give a set of drawn scenes."
         )
     change = SceneChange.parse(redraw)
     scenes, impossible = [], []

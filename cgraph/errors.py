@@ -36,3 +36,7 @@ class DataError(CgraphError, ValueError):
 
 class ClusterError(CgraphError):
     """Workers that cannot be reached, were lost, or do not fit together."""
+
+
+class FetchError(CgraphError):
+    """The net, or the cache of what comes from it, cannot be used at all."""

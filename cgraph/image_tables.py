@@ -1,19 +1,15 @@
 """Images in Parquet tables, as Hugging Face datasets writes them.
 
-One column holds the images, a struct of bytes and path; every other column of plain values becomes
-an attribute. Tables may be larger than memory: one row group is held at a time.
+One column holds the images, a struct of bytes and path; the other columns become attributes (see
+`cgraph.table_attributes`). Tables may be larger than memory: how many rows a file has is read from
+its footer, and one row group is held at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import math
-import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,99 +20,236 @@ import pyarrow.parquet as pq
 
 from cgraph.decoding import load_image
 from cgraph.errors import ImageError
-from cgraph.image_set import AttributeValue, ImageRecord, ImageSet, checked_row
+from cgraph.image_set import (
+    ID_COLUMN,
+    ImageRecord,
+    ImageSet,
+    RowIds,
+    Texts,
+    checked_row,
+    facts_of,
+    ids_at,
+    unique_ids,
+    with_facts,
+)
+from cgraph.table_attributes import (
+    Attribute,
+    attribute_value,
+    class_names,
+    is_bytes,
+    is_text,
+    table_attributes,
+)
 
 IMAGE_COLUMN = "image"
 
-_ROW_ID = re.compile(r"row-\d+")
+MOST_NAMES = 10_000_000
+"""Most rows of which the stored paths are read, to be ids; rows of larger sets have numbers."""
 
 
-@dataclass(frozen=True)
-class _RowGroup:
-    """Where some consecutive rows of a Parquet set lie."""
+class RowGroups:
+    """Where the rows of several Parquet files lie: file, row group and row within it."""
 
-    file: Path
-    index: int
-    column: str
-    first_row: int
+    def __init__(self, sizes: Sequence[Sequence[int]]) -> None:
+        """Take the number of rows of every row group of every file."""
+        counts = np.array([n for file in sizes for n in file], dtype=np.int64)
+        self._files = np.repeat(np.arange(len(sizes)), [len(file) for file in sizes])
+        self._groups = np.array([n for file in sizes for n in range(len(file))], dtype=np.int64)
+        self._ends = np.cumsum(counts)
+        self._starts = self._ends - counts
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all files."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return file, group and row within the group of some rows, shape ``(n, 3)``, int64."""
+        group = np.searchsorted(self._ends, rows, side="right")
+        return np.stack(
+            [self._files[group], self._groups[group], rows - self._starts[group]], axis=1
+        )
 
 
-class ParquetSet(ImageSet):
-    """Rows of one or several Parquet files with a column of images."""
+class RowGroupSet(ImageSet):
+    """Images in the row groups of Parquet files, wherever these lie.
+
+    Parameters
+    ----------
+    files : list of str
+    image_ids : sequence of str
+    attribute_names : list of str
+    classes : dict
+        From `class_names`, of all files.
+    """
+
+    def __init__(
+        self,
+        files: list[str],
+        image_ids: Sequence[str],
+        attribute_names: list[str],
+        classes: dict[str, list[str]],
+    ) -> None:
+        self.files = files
+        self.image_ids = image_ids
+        self.attribute_names = attribute_names
+        self.classes = classes
+        self._cached: tuple[tuple[int, int], pa.Table, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cached": None}
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return file, group and row within the group of some rows, shape ``(n, 3)``."""
+        raise NotImplementedError
+
+    def read_group(self, file: int, group: int) -> pa.Table:
+        """Read the column of images and the attributes of one row group."""
+        raise NotImplementedError
+
+    def naming(self, file: int) -> contextlib.AbstractContextManager[None]:
+        """Turn what can go wrong with a file into one sentence that names it."""
+        raise NotImplementedError
+
+    def read(self, row: int) -> ImageRecord:
+        """Read the image of one row; see `ImageSet.read`."""
+        image_id = self.image_ids[checked_row(row, len(self))]
+        file, group, within = (int(n) for n in self.places(np.array([row]))[0])
+        with self.naming(file):
+            table, column = self._table(file, group)
+            values = table.slice(within, 1).to_pylist()[0]
+            cell = values.pop(column)
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if data is None:
+            raise ImageError(
+                f"{image_id} has no bytes in {Path(self.files[file]).name}; save the data set with "
+                "its images embedded."
+            )
+        found = {a.name: a for a in table_attributes(table.schema, self.classes, {column})}
+        attributes = {
+            name: attribute_value(values, found[name], self.classes) if name in found else None
+            for name in self.attribute_names
+        }
+        return ImageRecord(image_id, load_image(data, image_id), attributes)
+
+    def _table(self, file: int, group: int) -> tuple[pa.Table, str]:
+        # One group is kept: rows are read in ascending order. Reading the attribute once makes
+        # this safe for threads; at worst two of them read the same group.
+        cached = self._cached
+        if cached is not None and cached[0] == (file, group):
+            return cached[1], cached[2]
+        table = self.read_group(file, group)
+        column = image_column(table.schema, self.files[file])
+        self._cached = ((file, group), table, column)
+        return table, column
+
+    def places_table(self, rows: np.ndarray) -> pa.Table:
+        """Return the columns of a listing that say where rows lie."""
+        places = self.places(rows).astype(np.int32)
+        columns = {name: pa.array(places[:, n]) for n, name in enumerate(("file", "group", "row"))}
+        return pa.table({ID_COLUMN: ids_at(self.image_ids, rows), **columns})
+
+
+def places_in(table: pa.Table) -> np.ndarray:
+    """Return what `RowGroupSet.places_table` stored, shape ``(n, 3)``."""
+    columns = (table.column(name).combine_chunks() for name in ("file", "group", "row"))
+    # An empty array has no memory that could be shared.
+    arrays = [np.from_dlpack(c) if len(c) else np.empty(0, np.int32) for c in columns]
+    return np.stack(arrays, axis=1)
+
+
+class ParquetSet(RowGroupSet):
+    """Rows of one or several Parquet files with a column of images.
+
+    Parameters
+    ----------
+    root : Path
+        The file or folder.
+    files : list of Path
+        One set in the order of their paths.
+
+    Raises
+    ------
+    ImageError
+        If a file is damaged or has no column of images.
+    """
 
     kind = "image tables"
 
     def __init__(self, root: Path, files: list[Path]) -> None:
         self.path = root
-        self._groups: list[_RowGroup] = []
-        self._label_names: dict[str, list[str]] = {}
+        files = sorted(files, key=lambda file: file.as_posix())
+        classes: dict[str, list[str]] = {}
         names: dict[str, None] = {}
-        stored: list[str | None] = []
-        for file in sorted(files, key=lambda file: file.as_posix()):
-            with _naming(file), pq.ParquetFile(file) as parquet:
-                schema = parquet.schema_arrow
-                column = _image_column(schema, file)
-                names.update(dict.fromkeys(_attribute_columns(schema)))
-                self._label_names.update(_label_names(schema))
-                first_row = len(stored)
-                stored += _stored_paths(parquet, column)
-                for index in range(parquet.num_row_groups):
-                    self._groups.append(_RowGroup(file, index, column, first_row))
-                    first_row += parquet.metadata.row_group(index).num_rows
-        if not stored:
+        sizes, schemas, columns = [], [], []
+        for file in files:
+            with naming_file(file), pq.ParquetFile(file) as parquet:
+                schemas.append(parquet.schema_arrow)
+                columns.append(image_column(schemas[-1], file))
+                classes.update(class_names(schemas[-1]))
+                sizes.append(group_sizes(parquet.metadata))
+        for schema, column in zip(schemas, columns, strict=True):
+            names.update((a.name, None) for a in table_attributes(schema, classes, {column}))
+        self._rows = RowGroups(sizes)
+        self._places: np.ndarray | None = None
+        if not self._rows.n_rows:
             raise ImageError(f"{root} has a column of images but no rows.")
-        self.attribute_names = list(names)
-        self.image_ids = _row_ids(stored)
-        self._first_rows = np.array([group.first_row for group in self._groups])
-        self._cached: tuple[_RowGroup, pa.Table] | None = None
+        ids: Sequence[str] = RowIds(self._rows.n_rows)
+        if self._rows.n_rows <= MOST_NAMES:
+            stored = [
+                _stored_paths(file, column) for file, column in zip(files, columns, strict=True)
+            ]
+            ids = unique_ids(pa.chunked_array([c for part in stored for c in part.chunks]))
+        super().__init__([str(file) for file in files], ids, list(names), classes)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cached": None}
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return where rows lie; see `RowGroupSet.places`."""
+        return self._rows.places(rows) if self._places is None else self._places[rows]
 
-    def read(self, row: int) -> ImageRecord:
-        """Read the image of one row; see `ImageSet.read`."""
-        image_id = self.image_ids[checked_row(row, len(self))]
-        group = self._groups[int(np.searchsorted(self._first_rows, row, side="right")) - 1]
-        with _naming(group.file):
-            values = self._table(group).slice(row - group.first_row, 1).to_pylist()[0]
-            cell = values.pop(group.column)
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if data is None:
-            raise ImageError(
-                f"{image_id} has no bytes in {group.file.name}; save the data set with its images "
-                "embedded."
-            )
-        attributes: dict[str, AttributeValue] = {
-            name: _value(values.get(name), self._label_names.get(name))
-            for name in self.attribute_names
-        }
-        return ImageRecord(image_id, load_image(data, image_id), attributes)
+    def read_group(self, file: int, group: int) -> pa.Table:
+        """Read one row group; see `RowGroupSet.read_group`."""
+        with pq.ParquetFile(self.files[file]) as parquet:
+            columns = needed_columns(parquet.schema_arrow, self.files[file], self.classes)
+            return parquet.read_row_group(group, columns=columns)
+
+    def naming(self, file: int) -> contextlib.AbstractContextManager[None]:
+        """Name the file in errors; see `RowGroupSet.naming`."""
+        return naming_file(self.files[file])
 
     def listing_fingerprint(self) -> str:
         """Fingerprint of the listing; see `ImageSet.listing_fingerprint`."""
         digest = hashlib.sha256()
-        for file in dict.fromkeys(group.file for group in self._groups):
-            with _naming(file):
+        for file in map(Path, self.files):
+            with naming_file(file):
                 digest.update(f"{file.name}\0{file.stat().st_size}\n".encode())
         for image_id in self.image_ids:
             digest.update(f"{image_id}\0".encode())
         return digest.hexdigest()
 
-    def _table(self, group: _RowGroup) -> pa.Table:
-        # One group is kept: rows are read in ascending order. Reading the attribute once makes
-        # this safe for threads; at worst two of them read the same group.
-        cached = self._cached
-        if cached is not None and cached[0] == group:
-            return cached[1]
-        with pq.ParquetFile(group.file) as parquet:
-            columns = [group.column, *_attribute_columns(parquet.schema_arrow)]
-            table = parquet.read_row_group(group.index, columns=columns)
-        self._cached = (group, table)
-        return table
+    def listing(self, rows: np.ndarray) -> pa.Table:
+        """Return what is needed to read some rows; see `ImageSet.listing`."""
+        return with_facts(
+            self.places_table(rows),
+            path=str(self.path),
+            files=self.files,
+            attribute_names=self.attribute_names,
+            classes=self.classes,
+        )
+
+    @classmethod
+    def from_listing(cls, table: pa.Table) -> ParquetSet:
+        """Return the set of the listed rows; see `ImageSet.from_listing`."""
+        facts = facts_of(table)
+        found = cls.__new__(cls)
+        found.path = Path(facts["path"])
+        found._places = places_in(table)
+        ids = Texts(table.column(ID_COLUMN))
+        RowGroupSet.__init__(found, facts["files"], ids, facts["attribute_names"], facts["classes"])
+        return found
 
 
 @contextlib.contextmanager
-def _naming(file: Path) -> Iterator[None]:
+def naming_file(file: str | Path) -> Iterator[None]:
     """Turn the ways in which a Parquet file can be unreadable into one sentence naming it."""
     try:
         yield
@@ -126,28 +259,32 @@ def _naming(file: Path) -> Iterator[None]:
         raise ImageError(f"{file} is not a readable Parquet file: {cause}") from error
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+def group_sizes(footer: pq.FileMetaData) -> list[int]:
+    """Return the number of rows of every row group of a file."""
+    return [footer.row_group(n).num_rows for n in range(footer.num_row_groups)]
 
 
 def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")
-        return index >= 0 and _is_bytes(kind.field(index).type)
-    return _is_bytes(kind)
+        return index >= 0 and is_bytes(kind.field(index).type)
+    return is_bytes(kind)
 
 
-def _image_column(schema: pa.Schema, file: Path) -> str:
-    """Column called ``image``, or else the only one that can hold images."""
-    candidates = [field.name for field in schema if _is_image(field.type)]
+def image_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns that can hold images."""
+    return [field.name for field in schema if _is_image(field.type)]
+
+
+def image_column(schema: pa.Schema, file: str | Path) -> str:
+    """Return the column called ``image``, or else the only one that can hold images.
+
+    Raises
+    ------
+    ImageError
+        If there is none, or several of other names.
+    """
+    candidates = image_columns(schema)
     if IMAGE_COLUMN in candidates:
         return IMAGE_COLUMN
     if len(candidates) == 1:
@@ -159,61 +296,19 @@ def _image_column(schema: pa.Schema, file: Path) -> str:
     )
 
 
-def _attribute_columns(schema: pa.Schema) -> list[str]:
-    """Columns of text, lists of text, numbers or truth values."""
-
-    def is_scalar(kind: pa.DataType) -> bool:
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        return (
-            _is_text(kind)
-            or (_is_list(kind) and _is_text(kind.value_type))
-            or pa.types.is_boolean(kind)
-            or pa.types.is_integer(kind)
-            or pa.types.is_floating(kind)
-        )
-
-    return [field.name for field in schema if is_scalar(field.type)]
+def needed_columns(schema: pa.Schema, file: str | Path, classes: dict[str, list[str]]) -> list[str]:
+    """Return the columns to read: the images, and all that have attributes."""
+    column = image_column(schema, file)
+    attributes: list[Attribute] = table_attributes(schema, classes, {column})
+    return [column, *dict.fromkeys(attribute.column for attribute in attributes)]
 
 
-def _stored_paths(parquet: pq.ParquetFile, column: str) -> list[str | None]:
+def _stored_paths(file: Path, column: str) -> pa.ChunkedArray:
     """Path stored with every image, read without the images themselves."""
-    kind = parquet.schema_arrow.field(column).type
-    if not pa.types.is_struct(kind):
-        return [None] * parquet.metadata.num_rows
-    index = kind.get_field_index("path")
-    if index < 0 or not _is_text(kind.field(index).type):
-        return [None] * parquet.metadata.num_rows
-    cells = parquet.read(columns=[f"{column}.path"]).column(column)
-    return pc.struct_field(cells, "path").to_pylist()
-
-
-def _row_ids(stored: list[str | None]) -> list[str]:
-    times = Counter(stored)
-    return [
-        path if path and times[path] == 1 and not _ROW_ID.fullmatch(path) else f"row-{row:07d}"
-        for row, path in enumerate(stored)
-    ]
-
-
-def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """Names of the classes of integer columns, where Hugging Face datasets recorded them."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {
-            column: feature["names"]
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return {}
-
-
-def _value(value: Any, names: list[str] | None) -> AttributeValue:
-    if isinstance(value, list):
-        return tuple(text for text in value if isinstance(text, str))
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # how missing numbers are stored by tools without a null
-    if names is not None and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
-    return value
+    with naming_file(file), pq.ParquetFile(file) as parquet:
+        kind = parquet.schema_arrow.field(column).type
+        index = kind.get_field_index("path") if pa.types.is_struct(kind) else -1
+        if index < 0 or not is_text(kind.field(index).type):
+            return pa.chunked_array([pa.nulls(parquet.metadata.num_rows, pa.large_string())])
+        cells = parquet.read(columns=[f"{column}.path"]).column(column)
+        return pc.struct_field(cells, "path").cast(pa.large_string())

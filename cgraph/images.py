@@ -1,25 +1,42 @@
-"""Sets of images: a folder of image files, or Parquet as Hugging Face datasets write it.
+"""Sets of images, whatever they lie in: a folder, a zip file, tables, a list, the Hub.
 
 `open_images` lists a set without reading a pixel; `ImageSet.read` reads one image by its row. A
-set holds paths and ids only, so that it can be sent to worker processes, and reads a Parquet file
-by row group, so that a set may be larger than memory. `decoding` turns the bytes of one file into
-a picture.
+set holds paths and ids only, so that it can be sent to worker processes, and may be larger than
+memory. What each kind is stands in a file of its own; `decoding` turns the bytes of one file into a
+picture.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import stat
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from cgraph.decoding import SUFFIXES, load_image, pixel_hash, thumbnail
 from cgraph.errors import ConfigError, ImageError
-from cgraph.image_set import AttributeValue, ImageRecord, ImageSet, Scalar, checked_row
-from cgraph.image_tables import ParquetSet
-from cgraph.scene_set import SceneSet
+from cgraph.image_archives import ZipSet, is_image_entry, zip_entries
+from cgraph.image_folder import FolderSet, check_names, list_files
+from cgraph.image_lists import ListSet
+from cgraph.image_reference import HubReference, parse_reference
+from cgraph.image_set import ImageRecord, ImageSet, Scalar
+from cgraph.image_tables import ParquetSet, image_columns, naming_file
+from cgraph.list_files import (
+    SBU_CAPTIONS,
+    SBU_URLS,
+    TAR_SUFFIXES,
+    TEXT_SUFFIXES,
+    ImageList,
+    list_in_tar,
+    list_in_zip,
+    parse_sbu,
+    read_list,
+    read_parquet_lists,
+    sbu_pair,
+    text_place_column,
+)
+from cgraph.scene_set import SceneSet, describes_scenes
 
 __all__ = [
     "ImageRecord",
@@ -32,71 +49,128 @@ __all__ = [
     "thumbnail",
 ]
 
-FOLDER_ATTRIBUTE = "folder"
+ALLOWED = (
+    "a folder of images, a zip file of images, a Parquet file or a folder of them, a list (.csv, "
+    ".tsv, .json, .jsonl or Parquet) of paths or addresses, or a data set of the Hugging Face Hub "
+    "(hub:owner/name)"
+)
+"""What image sets may be, for people."""
 
 _PARQUET_SUFFIX = ".parquet"
-_SCENES_SUFFIX = ".json"
 
 
-def open_images(path: str | Path) -> ImageSet:
+def open_images(reference: str | Path) -> ImageSet:
     """List a set of images.
 
     Parameters
     ----------
-    path
-        A folder with image files, in sub-folders or not; a Parquet file; a folder of Parquet
-        files, which are one set in the order of their names; or a JSON file that asks for drawn
-        scenes (see `cgraph.scene_set`). Hidden files, linked folders and links that lead out of
-        the folder do not count.
+    reference
+        Where the images are:
+
+        - a folder with image files, in sub-folders or not. Hidden files, linked folders and links
+          that lead out of the folder do not count;
+        - a zip file of images, which is read in place;
+        - a Parquet file with a column of pictures, or a folder of such files, which are one set in
+          the order of their names;
+        - a CSV, TSV, JSON or Parquet file that lists images by path or address;
+        - SBU's two files of addresses and captions, in a folder, tar or zip file;
+        - a JSON file that asks for drawn scenes (see `cgraph.scene_set`);
+        - a data set of the Hugging Face Hub, ``[hub:]owner/name[@revision][:[config/]split]`` (see
+          `cgraph.image_reference`).
 
     Returns
     -------
     ImageSet
         Image files carry the attribute ``folder``, the sub-folder they lie in, where there are
-        sub-folders; rows of Parquet carry every other column of text, numbers or truth values.
-        Ids are the files' paths within the folder, or in Parquet the paths stored with the images,
-        and ``row-0000012`` where a path is missing or stored twice.
+        sub-folders, and ``label``, the names of all their folders, where these lie in one another;
+        rows of tables and lists carry their other columns (see `cgraph.table_attributes`). Ids are
+        the files' paths within the folder, in lists the paths or addresses, in Parquet the paths
+        stored with the images, and ``row-0000012`` where one is missing or stored twice.
 
     Raises
     ------
     ImageError
-        If nothing is there, no image or a mixture of both kinds is in the folder, or a Parquet
-        file is damaged or has no column of images.
+        If nothing is there, no image or a mixture of kinds is in the folder, or a file is damaged
+        or holds no images.
+    FetchError
+        If the Hub cannot be reached.
     """
-    root = Path(path).absolute()
+    place = parse_reference(reference)
+    if isinstance(place, HubReference):
+        from cgraph.hub_images import open_hub  # brings the Hub's client, which takes long to load
+
+        return open_hub(place)
     try:
-        mode = root.stat().st_mode
-    except OSError as error:
-        raise ImageError(
-            f"There are no images at {root}: {error.strerror}. Give a folder of images or a "
-            "Parquet file."
-        ) from error
-    if stat.S_ISREG(mode):
-        if root.suffix.lower() == _SCENES_SUFFIX:
-            return SceneSet(root)
-        if root.suffix.lower() != _PARQUET_SUFFIX:
-            raise ImageError(
-                f"{root} is a single file; give a folder of images or a {_PARQUET_SUFFIX} file."
-            )
-        return ParquetSet(root, [root])
-    files, n_leading_out = _list_files(root)
-    images = [file for file in files if file.suffix.lower() in SUFFIXES]
-    tables = [file for file in files if file.suffix.lower() == _PARQUET_SUFFIX]
+        mode = place.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"There are no images at {place}: {reason}. Give {ALLOWED}.") from error
+    return _open_file(place) if stat.S_ISREG(mode) else _open_folder(place)
+
+
+def _open_file(path: Path) -> ImageSet:
+    name = path.name.lower()
+    if name.endswith(_PARQUET_SUFFIX):
+        return _open_tables(path, [path])
+    if name.endswith(".json") and describes_scenes(path):
+        return SceneSet(path)
+    if name.endswith(TEXT_SUFFIXES):
+        return _list_set(read_list(path), path, path.parent)
+    if name.endswith(".zip"):
+        entries = zip_entries(path)
+        if not any(map(is_image_entry, entries)):
+            found = list_in_zip(path, entries)
+            if found is not None:
+                return _list_set(found, path, None)
+        return ZipSet.open(path, entries)
+    if name.endswith(TAR_SUFFIXES):
+        return _list_set(list_in_tar(path), path, None)
+    raise ImageError(f"{path} is a single file of another kind; give {ALLOWED}.")
+
+
+def _open_folder(root: Path) -> ImageSet:
+    files, n_leading_out = list_files(root)
+    images = [file for file in files if file.lower().endswith(SUFFIXES)]
+    tables = [file for file in files if file.lower().endswith(_PARQUET_SUFFIX)]
+    check_names([*images, *tables])
     if images and tables:
         raise ImageError(
             f"{root} holds {len(images)} image files and {len(tables)} Parquet files, so it is "
             "ambiguous which are meant; keep the two kinds in separate folders."
         )
     if tables:
-        return ParquetSet(root, tables)
+        return _open_tables(root, [root / file for file in tables])
     if images:
-        return _FolderSet(root, images)
+        return FolderSet(root, images)
+    pair = sbu_pair(files)
+    if pair is not None:
+        try:
+            urls, captions = ((root / file).read_bytes() for file in pair)
+        except OSError as error:
+            raise ImageError(f"{error.filename} cannot be read: {error.strerror}.") from None
+        return _list_set(parse_sbu(urls, captions, str(root)), root, None)
+    lists = [file for file in files if file.lower().endswith(TEXT_SUFFIXES)]
     found = f"{len(files)} other files" if files else "no files"
     left_out = f" and {n_leading_out} links leading out of it" if n_leading_out else ""
+    advice = f" Did you mean {root / lists[0]}?" if lists else ""
     raise ImageError(
         f"{root} has no images but {found}{left_out}; files count that end in "
-        f"{', '.join(SUFFIXES)} or {_PARQUET_SUFFIX}."
+        f"{', '.join(SUFFIXES)} or {_PARQUET_SUFFIX}, and a pair of *{SBU_URLS} and "
+        f"*{SBU_CAPTIONS}.{advice}"
     )
+
+
+def _open_tables(root: Path, files: list[Path]) -> ImageSet:
+    """Open Parquet files by what the first holds: pictures, or where they are."""
+    with naming_file(files[0]):
+        schema = pq.read_schema(files[0])
+    if not image_columns(schema) and text_place_column(schema) is not None:
+        return _list_set(read_parquet_lists(files), root, files[0].parent)
+    return ParquetSet(root, files)
+
+
+def _list_set(found: ImageList, path: Path, base: Path | None) -> ListSet:
+    return ListSet.of(found, base, reference=str(path), name=path.resolve().name)
 
 
 def sample_rows(n_images: int, max_images: int | None, seed: int) -> np.ndarray:
@@ -127,75 +201,3 @@ def sample_rows(n_images: int, max_images: int | None, seed: int) -> np.ndarray:
         return np.arange(n_images, dtype=np.int64)
     rows = np.random.default_rng(seed).choice(n_images, size=max_images, replace=False)
     return np.sort(rows).astype(np.int64)
-
-
-class _FolderSet(ImageSet):
-    """Image files of a folder, in the order of their ids."""
-
-    kind = "image files"
-
-    def __init__(self, root: Path, files: list[Path]) -> None:
-        self.path = root
-        self.image_ids = sorted(_file_id(root, file) for file in files)
-        nested = any("/" in image_id for image_id in self.image_ids)
-        self.attribute_names = [FOLDER_ATTRIBUTE] if nested else []
-
-    def read(self, row: int) -> ImageRecord:
-        image_id = self.image_ids[checked_row(row, len(self))]
-        attributes: dict[str, AttributeValue] = {}
-        if self.attribute_names:
-            folder = image_id.rpartition("/")[0]
-            attributes[FOLDER_ATTRIBUTE] = folder or None
-        return ImageRecord(image_id, load_image(self.path / image_id, image_id), attributes)
-
-    def listing_fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for image_id in self.image_ids:
-            try:
-                size = (self.path / image_id).stat().st_size
-            except OSError as error:
-                raise ImageError(
-                    f"{image_id} cannot be read: {error.strerror}. It was there when the folder "
-                    f"{self.path} was listed."
-                ) from error
-            digest.update(f"{image_id}\0{size}\n".encode())
-        return digest.hexdigest()
-
-
-def _list_files(root: Path) -> tuple[list[Path], int]:
-    """Regular files under `root`, and the number of links left out because they lead out of it."""
-    inside = root.resolve()
-    files: list[Path] = []
-    n_leading_out = 0
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise ImageError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = Path(entry.path)
-            if entry.is_symlink():
-                if not Path(os.path.realpath(path)).is_relative_to(inside):
-                    n_leading_out += 1
-                elif path.is_file():
-                    files.append(path)
-            elif entry.is_dir():
-                folders.append(path)
-            elif entry.is_file():
-                files.append(path)
-    return files, n_leading_out
-
-
-def _file_id(root: Path, file: Path) -> str:
-    image_id = file.relative_to(root).as_posix()
-    try:
-        image_id.encode()
-    except UnicodeEncodeError as error:
-        raise ImageError(
-            f"The file name {os.fsencode(image_id)!r} is not valid UTF-8; rename the file."
-        ) from error
-    return image_id

@@ -13,13 +13,16 @@ from typing import Any
 
 from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig, Precision
 from cgraph.errors import ConfigError, ModelError, StudyError
+from cgraph.image_reference import is_remote as is_hub_set
+from cgraph.image_reference import located, parse_reference, within
+from cgraph.image_sample import write_sample
 from cgraph.images import open_images, sample_rows
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
 from cgraph.model_source import resolve_model
 from cgraph.object_paths import is_remote
 from cgraph.receipts import receipts_folder
 from cgraph.shared_folder import PACKAGES
-from cgraph.stages import Job
+from cgraph.stages import SAMPLE, Job
 from cgraph.store import read_json, remove_folder, to_json, write_bytes
 from cgraph.vit import VisionModel
 
@@ -29,7 +32,7 @@ _LATER_SETTINGS = ("preset", "keep_tokens", "dictionary.", "predictor.")
 
 def prepare(
     model: str | Path,
-    images: Path,
+    images: str | Path,
     folder: Path,
     config: BuildConfig,
     origin: dict[str, Any] | None = None,
@@ -41,8 +44,8 @@ def prepare(
     ----------
     model : str or Path
         Folder of the model, or its id on the hub.
-    images : Path
-        Folder or parquet file of images.
+    images : str or Path
+        What `cgraph.images.open_images` takes.
     folder : Path
         The study folder, which the caller has locked.
     config : BuildConfig
@@ -59,7 +62,7 @@ def prepare(
     """
     source = resolve_model(model, revision)
     model = source.folder
-    inputs = {model.absolute(), images.absolute()}  # they may lie in the study folder itself
+    inputs = {model.absolute(), parse_reference(images)}  # they may lie in the study folder itself
     others = (p for p in folder.iterdir() if not p.name.startswith(".") and p not in inputs)
     stranger = next(others, None)
     if stranger is not None and not (folder / MANIFEST).is_file():
@@ -110,20 +113,25 @@ def prepare(
         manifest = _same_study(Manifest.read(folder), manifest, folder)
     else:
         write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
-    sources = {"model": _source(model, folder), "images": _source(images, folder)}
+    reference = image_set.reference
+    sources = {
+        "model": _source(model, folder),
+        "images": reference if is_remote(folder) else within(reference, folder),
+    }
     write_bytes(
         folder / BUILD_RECORD, to_json({"sources": sources, "stages": read_log(folder)["stages"]})
     )
     job = Job(
         folder,
         model.absolute(),
-        images.absolute(),
+        image_set.reference,
         dataclasses.replace(config, precision=vision.precision),
         vision.n_layers,
         int(manifest.images["n_parts"]),
         vision.fingerprint,
         manifest.images["listing"],
     )
+    write_sample(folder / SAMPLE, image_set, rows)
     return job, manifest
 
 
@@ -167,8 +175,10 @@ def read_log(folder: Path) -> dict[str, Any]:
     }
 
 
-def read_sources(folder: Path) -> tuple[str | Path, Path]:
+def read_sources(folder: Path) -> tuple[str | Path, str]:
     """Return where the model and the images lay when a study folder was last built.
+
+    Of the images it is what `cgraph.images.open_images` takes: a path, or a data set of the Hub.
 
     Raises
     ------
@@ -182,15 +192,16 @@ def read_sources(folder: Path) -> tuple[str | Path, Path]:
             f"{folder / BUILD_RECORD} is missing or damaged, so it is unknown from which model "
             f"and images the study was started. {advice}"
         )
-    places = {name: folder / place for name, place in sources.items()}
-    fetched = recorded_commit(folder) is not None and not places["model"].exists()
+    places = {name: located(place, folder) for name, place in sources.items()}
+    fetched = recorded_commit(folder) is not None and not Path(places["model"]).exists()
     for name, place in places.items():
-        if not place.exists() and not (name == "model" and fetched):
+        elsewhere = is_hub_set(place) or (name == "model" and fetched)
+        if not elsewhere and not Path(place).exists():
             raise StudyError(
                 f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
                 f"{advice}"
             )
-    model = Manifest.read(folder).model["id"] if fetched else places["model"]
+    model = Manifest.read(folder).model["id"] if fetched else Path(places["model"])
     return model, places["images"]
 
 

@@ -51,7 +51,9 @@ def add_parser(commands: Any) -> None:
         metavar="TEXT",
         help="a sentence with {} for the word, such as 'a photo of a {}'; may be repeated",
     )
-    text.add_argument("--images", type=Path, help="where the study's images lie now")
+    text.add_argument(
+        "--images", metavar="SET", help="where the study's images lie now, as for cgraph build"
+    )
     text.set_defaults(run=_text)
 
 

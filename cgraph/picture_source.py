@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from PIL.Image import Image
 
-from cgraph.errors import ImageError, StudyError
+from cgraph.errors import FetchError, ImageError, StudyError
+from cgraph.image_reference import is_remote, located
 from cgraph.image_set import ImageSet
 from cgraph.manifest import BUILD_RECORD
 from cgraph.store import read_json
@@ -45,17 +47,22 @@ def image_set(study: Study) -> ImageSet:
     refuse_planted(study)
     from cgraph.images import open_images  # brings what reads Parquet, which takes long to load
 
-    places = [study.path / "scenes.json"]
-    with suppress(StudyError, KeyError, TypeError):  # the record is no part of the study
-        places.append(study.path / read_json(study.path / BUILD_RECORD)["sources"]["images"])
+    places = [str(study.path / "scenes.json")]
+    # The record is no part of the study.
+    with suppress(StudyError, KeyError, TypeError, AttributeError):
+        kept = read_json(study.path / BUILD_RECORD)["sources"]["images"]
+        places.append(located(kept, study.path))
     for place in places:
-        if place.exists():
-            found = open_images(place)
+        if is_remote(place) or Path(place).exists():
+            try:
+                found = open_images(place)
+            except FetchError as error:
+                raise ImageError(str(error)) from None
             if found.listing_fingerprint() == study.manifest.images["listing"]:
                 return found
     raise ImageError(
         f"The images of study {study.name!r} are not where they were when it was built "
-        f"({', '.join(map(str, places))}), or are not the same. Upload a picture to measure one."
+        f"({', '.join(places)}), or are not the same. Upload a picture to measure one."
     )
 
 
@@ -72,9 +79,12 @@ def picture(study: Study, row: int) -> Image:
         place = _places(study)[study.image_ids[row]]
     except KeyError:
         raise ImageError(
-            f"{study.image_ids[row]} is not among the images at {found.path}."
+            f"{study.image_ids[row]} is not among the images at {found.reference}."
         ) from None
-    return found.read(place).image
+    try:
+        return found.read(place).image
+    except FetchError as error:
+        raise ImageError(str(error)) from None
 
 
 @lru_cache(maxsize=8)

@@ -68,7 +68,8 @@ def build_study(
         Folder of a Hugging Face vision transformer, or its id on the hub, such as
         ``facebook/dinov2-small``.
     images : str or Path
-        Folder of images, parquet file, or folder of parquet files.
+        A folder or zip file of images, Parquet, a list of paths or addresses, or a data set of the
+        Hub; see `cgraph.images.open_images`.
     out : str or Path
         The study folder, of this machine or of an object store (``s3://bucket/study``). Its name
         becomes the study's name in links.
@@ -100,8 +101,8 @@ def build_study(
     config = config or BuildConfig()
     chosen = as_executor(executor, workers)
     with folder_lock(folder) as check_lock:
-        job, manifest = prepare(model, Path(images), folder, config, origin, revision)
-        with meeting(chosen, folder, WORK, (job.model, job.images)):
+        job, manifest = prepare(model, images, folder, config, origin, revision)
+        with meeting(chosen, folder, WORK, (job.model, Path(job.images))):
             _Build(job, manifest, chosen, on_progress, check_lock).run()
     return Study.open(folder)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from cgraph.errors import ImageError
-from cgraph.image_set import ImageRecord, ImageSet, checked_row
+from cgraph.image_set import ImageRecord, ImageSet, checked_row, facts_of, with_facts
 from cgraph.scene_drawing import draw
 from cgraph.scenes import ATTRIBUTE_VALUES, attributes, sample_scene
 
@@ -55,7 +58,12 @@ class SceneSet(ImageSet):
                 f"{path} asks for {n_scenes} scenes of seed {self.seed}: at least one scene and a "
                 "seed of at least 0 are needed."
             )
-        self.image_ids = [f"scene-{index:06d}" for index in range(n_scenes)]
+        self._n_scenes = n_scenes
+        self._take(range(n_scenes))
+
+    def _take(self, indices: Sequence[int]) -> None:
+        self._indices = indices
+        self.image_ids = [f"scene-{index:06d}" for index in indices]
         self.attribute_names = [*ATTRIBUTE_VALUES, "caption"]
 
     @property
@@ -65,14 +73,45 @@ class SceneSet(ImageSet):
 
     def read(self, row: int) -> ImageRecord:
         """Draw the scene of one row; see `ImageSet.read`."""
-        scene = sample_scene(checked_row(row, len(self)), self.seed)
+        scene = sample_scene(self._indices[checked_row(row, len(self))], self.seed)
         return ImageRecord(self.image_ids[row], draw(scene), dict(attributes(scene)))
 
     def picture(self, row: int, size: int) -> Image.Image:
         """Draw the scene of one row at the size that is wanted."""
-        return draw(sample_scene(checked_row(row, len(self)), self.seed), size)
+        return draw(sample_scene(self._indices[checked_row(row, len(self))], self.seed), size)
 
     def listing_fingerprint(self) -> str:
         """Fingerprint of the set; see `ImageSet.listing_fingerprint`."""
-        described = f"drawing {_DRAWING}, {len(self)} scenes of seed {self.seed}"
+        described = f"drawing {_DRAWING}, {self._n_scenes} scenes of seed {self.seed}"
         return hashlib.sha256(described.encode()).hexdigest()
+
+    def listing(self, rows: np.ndarray) -> pa.Table:
+        """Return what is needed to draw some rows; see `ImageSet.listing`."""
+        indices = pa.array([self._indices[row] for row in rows.tolist()], type=pa.int64())
+        return with_facts(
+            pa.table({"index": indices}),
+            path=str(self.path),
+            seed=self.seed,
+            n_scenes=self._n_scenes,
+        )
+
+    @classmethod
+    def from_listing(cls, table: pa.Table) -> SceneSet:
+        """Return the set of the listed scenes; see `ImageSet.from_listing`."""
+        facts = facts_of(table)
+        found = cls.__new__(cls)
+        found.path, found.seed = Path(facts["path"]), facts["seed"]
+        found._n_scenes = facts["n_scenes"]
+        found._take(table.column("index").to_pylist())
+        return found
+
+
+def describes_scenes(path: Path) -> bool:
+    """Return whether a JSON file asks for scenes, or at least lists nothing else."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    if isinstance(values, dict):
+        return not any(isinstance(value, list) for value in values.values())
+    return not isinstance(values, list) or not any(isinstance(row, dict) for row in values)

@@ -9,7 +9,6 @@ Working files that no reader needs lie under ``.building`` and are removed at th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +21,8 @@ from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig, Precision, Tok
 from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.image_parts import SKIPPED, image_table, sampled_rows, split_parts, stored_split
-from cgraph.images import ImageSet, open_images, sample_rows
+from cgraph.image_sample import read_sample
+from cgraph.images import ImageSet, open_images
 from cgraph.manifest import DICTIONARIES, IMAGES, codes_file, tokens_file
 from cgraph.part_reading import StoredTokens, codes_of_rows, count_codes
 from cgraph.store import (
@@ -36,6 +36,8 @@ from cgraph.token_feed import Ready, batches
 from cgraph.vit import VisionModel
 
 WORK = ".building"
+SAMPLE = f"{WORK}/sample.arrow"
+"""The working file with all that is needed to read the sampled images."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class Job:
 
     Attributes
     ----------
-    folder, model, images : Path
-        The study folder, the model folder, the image folder or parquet file.
+    folder, model : Path
+        The study folder, the model folder.
+    images : str
+        What `cgraph.images.open_images` opens the set of images from.
     config : BuildConfig
     n_layers : int
     n_parts : int
@@ -58,7 +62,7 @@ class Job:
 
     folder: Path
     model: Path
-    images: Path
+    images: str
     config: BuildConfig
     n_layers: int
     n_parts: int
@@ -96,11 +100,11 @@ def model_of(job: Job) -> VisionModel:
 
 
 @lru_cache(maxsize=1)
-def _images(path: Path, listing: str) -> ImageSet:
-    return open_same_images(path, listing)
+def _images(path: Path, *key: object) -> ImageSet:
+    return read_sample(path)
 
 
-def open_same_images(path: Path, listing: str) -> ImageSet:
+def open_same_images(reference: str, listing: str) -> ImageSet:
     """Open the set of images that the build was started with.
 
     Raises
@@ -109,21 +113,22 @@ def open_same_images(path: Path, listing: str) -> ImageSet:
         If images were added, removed, renamed or resized, or are gone.
     """
     try:
-        image_set = open_images(path)
+        image_set = open_images(reference)
         reason = "" if image_set.listing_fingerprint() == listing else "other names or sizes"
     except ImageError as error:
         reason = str(error)
     if reason:
         raise ImageError(
-            f"The images in {path} were changed while the study was built ({reason}). Put the "
+            f"The images in {reference} were changed while the study was built ({reason}). Put the "
             "former ones back and run the same command again: finished work is kept."
         )
     return image_set
 
 
 def images_of(job: Job) -> ImageSet:
-    """Return the set of images of a build."""
-    return _images(job.images, job.listing)
+    """Return the sampled images of a build, in the order of the sample; nothing is listed again."""
+    key = job.images, job.listing, job.config.max_images, job.config.seed
+    return _images(job.folder / SAMPLE, *key)
 
 
 def image_part(part: int) -> str:
@@ -140,7 +145,9 @@ def collect_tokens(job: Job, part: int) -> Outcome:
     """
     config = job.config
     image_set = images_of(job)
-    rows = _rows_of_part(job, len(image_set), part)
+    first = part * config.part_size
+    rows = range(first, min(first + config.part_size, len(image_set)))
+    image_set.prefetch(rows)
     model = model_of(job)
     # Filled batch by batch: a part is the most that is held, and is held once.
     tokens = np.empty((job.n_layers, len(rows), model.d_model), dtype=np.float32)
@@ -167,19 +174,6 @@ def collect_tokens(job: Job, part: int) -> Outcome:
         write_array(job.folder / tokens_file(layer, part), tokens[layer - 1])
         files.append(tokens_file(layer, part))
     return Outcome(tuple(files), {"n": len(kept), "n_skipped": len(skipped)})
-
-
-def _rows_of_part(job: Job, n_images: int, part: int) -> Sequence[int]:
-    """Return the rows of the image set that one part of the sample holds."""
-    first, size, n = part * job.config.part_size, job.config.part_size, job.config.max_images
-    if n is None or n >= n_images:
-        return range(first, min(first + size, n_images))
-    return _sample(n_images, n, job.config.seed)[first : first + size].tolist()
-
-
-@lru_cache(maxsize=1)
-def _sample(n_images: int, max_images: int, seed: int) -> np.ndarray:
-    return sample_rows(n_images, max_images, seed)
 
 
 def _refuse_non_finite(tokens: np.ndarray) -> None:

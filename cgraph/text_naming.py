@@ -18,6 +18,7 @@ from cgraph.attributes import attribute_table
 from cgraph.config import HELD_OUT, TUNE
 from cgraph.errors import ConfigError, ImageError, StudyError
 from cgraph.given_names import WAIT_SECONDS
+from cgraph.image_reference import located, parse_reference
 from cgraph.images import ImageSet, open_images, pixel_hash
 from cgraph.manifest import BUILD_RECORD, TEXT_NAMES, record_file
 from cgraph.naming import text_of
@@ -173,6 +174,9 @@ def _embed_images(
     hashes = study.pixel_hashes
     found = []
     for start in range(0, len(rows), _BATCH):
+        # As long as one batch is worked on, the next is fetched, if the images lie in the net.
+        ahead = [study.image_ids[row] for row in rows[start : start + 2 * _BATCH].tolist()]
+        image_set.prefetch([places[image_id] for image_id in ahead if image_id in places])
         batch = []
         for row in rows[start : start + _BATCH].tolist():
             image_id = study.image_ids[row]
@@ -190,21 +194,23 @@ def _embed_images(
 
 def _not_the_same(study: Study, image_set: ImageSet, reason: str) -> str:
     return (
-        f"The images in {image_set.path} are not those of the study {study.name!r}: {reason}. Give "
-        "the place of the study's own images with --images."
+        f"The images in {image_set.reference} are not those of the study {study.name!r}: {reason}. "
+        "Give the place of the study's own images with --images."
     )
 
 
 def _open(study: Study, images: str | Path | None) -> ImageSet:
     if images is None:
         try:
-            images = study.path / read_json(study.path / BUILD_RECORD)["sources"]["images"]
-        except (StudyError, KeyError, TypeError):
+            kept = read_json(study.path / BUILD_RECORD)["sources"]["images"]
+            images = located(kept, study.path)
+        except (StudyError, KeyError, TypeError, AttributeError):
             raise ImageError(
                 f"It is not known where the images of the study {study.name!r} lie. Give their "
                 "place with --images."
             ) from None
-    if not Path(images).exists():
+    place = parse_reference(images)
+    if isinstance(place, Path) and not place.exists():
         raise ImageError(
             f"There are no images in {images}. Give the place of the images of the study "
             f"{study.name!r} with --images."

@@ -56,9 +56,16 @@ def test_a_flat_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 def test_sub_folders_become_an_attribute(tmp_path: Path) -> None:
     images = open_images(write(tmp_path, cat__a=1, dog__a=2, dog__old__a=3, top=4))
     assert images.image_ids == ["cat/a.png", "dog/a.png", "dog/old/a.png", "top.png"]
+    assert images.attribute_names == ["folder", "label"]
+    found = [images.read(row).attributes for row in range(4)]
+    assert [values["folder"] for values in found] == ["cat", "dog", "dog/old", None]
+    assert [values["label"] for values in found] == [("cat",), ("dog",), ("dog", "old"), ()]
+
+
+def test_folders_of_one_level_are_one_attribute(tmp_path: Path) -> None:
+    images = open_images(write(tmp_path, cat__a=1, dog__a=2))
     assert images.attribute_names == ["folder"]
-    folders = [images.read(row).attributes["folder"] for row in range(4)]
-    assert folders == ["cat", "dog", "dog/old", None]
+    assert images.read(1).attributes == {"folder": "dog"}
 
 
 def test_suffixes_count_in_any_case_and_other_files_do_not(tmp_path: Path) -> None:
