@@ -49,6 +49,7 @@ from cgraph.store import (
     read_table,
     read_tensors,
 )
+from cgraph.study_archive import unpack_to_cache
 from cgraph.study_checks import (
     EVALUATION_SCHEMAS,
     check_codes,
@@ -84,11 +85,12 @@ class Study:
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
-        """Open a study folder.
+        """Open a study folder, or a zip file that `cgraph export` wrote.
 
         Parameters
         ----------
         folder : str or Path
+            A zip file is unpacked into a cache first, once; see `cgraph.study_archive`.
 
         Raises
         ------
@@ -96,6 +98,8 @@ class Study:
             If the folder is no study, is unfinished, has another schema, or lacks a file.
         """
         folder = Path(folder)
+        if folder.is_file():
+            folder = unpack_to_cache(folder)
         manifest = Manifest.read(folder)
         missing_stages = [stage for stage in STAGES if stage not in manifest.stages]
         if missing_stages:
