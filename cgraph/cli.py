@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cgraph import __version__, build_command, edit_command, graph_command, names_command
+from cgraph import (
+    __version__,
+    build_command,
+    edit_command,
+    graph_command,
+    names_command,
+    travel_command,
+)
 from cgraph.build_command import check_workers
 from cgraph.console import ProgressPrinter, print_info
 from cgraph.errors import CgraphError, ConfigError, ImageError
@@ -85,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     edit_command.add_parser(commands)
 
     names_command.add_parser(commands)
+    travel_command.add_parsers(commands)
 
     demo = commands.add_parser(
         "demo",

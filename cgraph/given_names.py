@@ -20,6 +20,7 @@ from typing import Any
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError, StudyError
 from cgraph.store import folder_lock, is_writable, read_json, to_json, write_bytes
+from cgraph.unpacked import refuse_unpacked
 
 GIVEN_NAMES = "names.json"
 """Place of the file in a study folder."""
@@ -216,6 +217,7 @@ def change_given_names(
     """
     for concept in changes:
         scope.check(concept)
+    refuse_unpacked(folder, "no name can be kept")
     if not is_writable(folder):
         raise StudyError(
             f"{folder} cannot be written, so no name can be kept in it. Copy the study to a folder "

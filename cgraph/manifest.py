@@ -15,6 +15,7 @@ from cgraph.config import BuildConfig
 from cgraph.errors import ConfigError, StudyError
 from cgraph.store import FileRecord, file_record, read_json, to_json, write_bytes
 from cgraph.study_checks import check_manifest
+from cgraph.unpacked import archive_of
 
 SCHEMA = 1
 """Version of the layout on disk. A folder of another version is refused."""
@@ -92,6 +93,9 @@ def rebuild_command(folder: Path, origin: dict[str, Any]) -> str:
 
 def rebuild_advice(folder: Path, origin: dict[str, Any]) -> str:
     """Return the sentence that tells how to mend a folder."""
+    archive = archive_of(folder)
+    if archive is not None:
+        return f"Delete {folder}: it is unpacked again from {archive} when that is next opened."
     return f"Run `{rebuild_command(folder, origin)}` to make it again."
 
 
@@ -170,7 +174,24 @@ class Manifest:
                 f"{folder} is not a study: it has no {MANIFEST}. Give a folder that "
                 "`cgraph build` made."
             )
-        values = read_json(path)
+        return cls.parse(read_json(path), path)
+
+    @classmethod
+    def parse(cls, values: Any, path: Path) -> Manifest:
+        """Read a manifest out of what its file holds.
+
+        Parameters
+        ----------
+        values : object
+            JSON values.
+        path : Path
+            Of the file, for messages.
+
+        Raises
+        ------
+        StudyError
+            If it is damaged, or has a schema this version does not know.
+        """
         schema = values.get("schema") if isinstance(values, dict) else None
         if type(schema) is not int or schema != SCHEMA:
             raise StudyError(

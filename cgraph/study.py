@@ -51,6 +51,7 @@ from cgraph.store import (
     read_table,
     read_tensors,
 )
+from cgraph.study_archive import unpack_to_cache
 from cgraph.study_checks import (
     EVALUATION_SCHEMAS,
     check_codes,
@@ -86,12 +87,13 @@ class Study:
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
-        """Open a study folder.
+        """Open a study folder, or a zip file that `cgraph export` wrote.
 
         Parameters
         ----------
         folder : str or Path
-            A folder of this machine, or the URL of one in an object store (``s3://…``).
+            A folder of this machine, or the URL of one in an object store (``s3://…``). A zip file
+            is unpacked into a cache first, once; see `cgraph.study_archive`.
 
         Raises
         ------
@@ -99,6 +101,8 @@ class Study:
             If the folder is no study, is unfinished, has another schema, or lacks a file.
         """
         folder = study_path(folder)
+        if folder.is_file():
+            folder = unpack_to_cache(folder)
         manifest = Manifest.read(folder)
         missing_stages = [stage for stage in STAGES if stage not in manifest.stages]
         if missing_stages:

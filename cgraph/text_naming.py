@@ -27,6 +27,7 @@ from cgraph.study import Study
 from cgraph.text_names import TextName, name_by_text, texts_to_table
 from cgraph.text_tower import TextTower
 from cgraph.tracing import load_model, model_folder
+from cgraph.unpacked import refuse_unpacked
 
 TEMPLATES = ("a {}",)
 """What is said of a word unless something else is asked for."""
@@ -92,6 +93,7 @@ def name_study_by_text(
     StudyError
         If the folder cannot be written or somebody else holds it.
     """
+    refuse_unpacked(study.path, "no name by text can be kept")
     tower = TextTower.load(model_folder(study))
     asked = default_vocabulary(study) if vocabulary is None else list(dict.fromkeys(vocabulary))
     known = tuple(word for word in asked if tower.knows(word))

@@ -11,9 +11,10 @@ from pathlib import Path
 import streamlit as st
 
 from cgraph.errors import StudyError
-from cgraph.manifest import MANIFEST, Manifest
+from cgraph.manifest import MANIFEST
 from cgraph.object_paths import study_path
 from cgraph.study import Study
+from cgraph.study_archive import SUFFIX, holds_study, read_manifest
 
 STUDIES_VARIABLE = "CGRAPH_STUDIES"
 """Environment variable with the folders to look in first, separated as in ``PATH``; they may be
@@ -25,7 +26,7 @@ DEFAULT_FOLDERS = ("studies", "data")
 
 @dataclass(frozen=True)
 class StudyEntry:
-    """A study folder that was found.
+    """A study folder, or the zip file of a study, that was found.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class StudyEntry:
         Slug from the manifest.
     folder : Path
     stamp : int
-        When the manifest was written (nanoseconds); a study built anew is opened anew.
+        When the manifest or the zip was written (nanoseconds); a study built anew is opened anew.
     """
 
     name: str
@@ -81,7 +82,8 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
     Parameters
     ----------
     folders : tuple of Path
-        Each is a study or holds study folders. A study is a folder with a ``study.json``.
+        Each is a study or holds studies. A study is a folder with a ``study.json``, or a zip file
+        of one.
 
     Returns
     -------
@@ -101,8 +103,8 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
             continue
         seen.add(folder.resolve())
         try:
-            name = Manifest.read(folder).name
-            stamp = (folder / MANIFEST).stat().st_mtime_ns
+            name = read_manifest(folder).name
+            stamp = (folder if folder.is_file() else folder / MANIFEST).stat().st_mtime_ns
         except (StudyError, OSError) as error:
             problems.append(str(error))
             continue
@@ -114,12 +116,18 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
 
 
 def _candidates(root: Path) -> list[Path]:
-    if (root / MANIFEST).is_file():
+    if (root / MANIFEST).is_file() or root.is_file():
         return [root]
     try:
-        return sorted(folder for folder in root.iterdir() if (folder / MANIFEST).is_file())
+        return sorted(found for found in root.iterdir() if _is_study(found))
     except OSError:
         return []
+
+
+def _is_study(place: Path) -> bool:
+    if place.suffix.lower() == SUFFIX and place.is_file():
+        return not place.name.startswith(".") and holds_study(place)
+    return (place / MANIFEST).is_file()
 
 
 @st.cache_data(ttl=10, show_spinner=False)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from cgraph.study import Study
+from cgraph.study_archive import export_study
 from cgraph.ui.resources import find_studies, open_study, search_folders
 
 
@@ -54,3 +57,22 @@ def test_an_open_study_is_spared_from_garbage_collection(
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+def test_zip_files_of_studies_are_found(studies_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CGRAPH_CACHE", str(tmp_path / "cache"))
+    shelf = tmp_path / "shelf"
+    archive = export_study(studies_folder / "planted", shelf / "planted.zip")
+    with zipfile.ZipFile(shelf / "photos.zip", "w") as photos:
+        photos.writestr("a.png", b"x")
+    (shelf / "cut.zip").write_bytes(archive.read_bytes()[:5000])
+    for folders in ((shelf,), (archive,)):
+        found = find_studies(folders)
+        assert [(e.name, e.folder) for e in found.entries] == [("planted", archive)]
+    assert [problem for problem in find_studies((shelf,)).problems if "cut.zip" in problem]
+    assert not [problem for problem in find_studies((shelf,)).problems if "photos" in problem]
+    study = open_study(found.entries[0])
+    assert study.path.is_relative_to(tmp_path / "cache")
+    assert study.image_ids == Study.open(studies_folder / "planted").image_ids
+    folder = find_studies((studies_folder, shelf))
+    assert folder.hidden == (archive,)

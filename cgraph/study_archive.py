@@ -1,0 +1,418 @@
+"""Studies as zip files: written with the same bytes each time, and opened without trusting them.
+
+Files are stored as they are, not deflated: pictures and codes hardly shrink, and a zip that only
+stores is read as fast as the folder. Order, times and modes are fixed, so that the same study gives
+the same zip. What belongs to one machine (``build.json``, with times and paths) stays there.
+
+A zip is opened by unpacking it once into a cache, in a folder named by the sha256 of the zip, every
+file checked against the manifest on the way. Readers then map tables into memory as in any study.
+Nothing is written outside of that folder: names that lead out, links, files that are not a study's,
+and more bytes than the manifest speaks of are refused or left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from tempfile import mkdtemp
+from typing import BinaryIO, cast
+
+from cgraph.errors import StudyError
+from cgraph.manifest import MANIFEST, STAGES, Manifest
+from cgraph.store import TEMPORARY_SUFFIX
+from cgraph.study_files import (
+    MODEL,
+    FolderFiles,
+    StudyFiles,
+    is_model_file,
+    pieces,
+    travelling,
+)
+from cgraph.unpacked import archive_of, mark_unpacked
+
+SUFFIX = ".zip"
+
+CACHE_VARIABLE = "CGRAPH_CACHE"
+"""Environment variable with the folder for what can be made again at any time."""
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+_MODE = 0o100644 << 16
+_LARGE = 1 << 31
+_MOST_TIMES = 100  # no study shrinks so far; a zip bomb does
+_SPARE_BYTES = 64 << 20
+_LINK = 0o120000
+
+
+def export_study(
+    study: str | Path,
+    out: str | Path,
+    *,
+    model: Path | None = None,
+    with_model: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a study as one zip file.
+
+    Parameters
+    ----------
+    study : str or Path
+        A study folder.
+    out : str or Path
+        The zip file to write; it is whole or absent.
+    model : Path, optional
+        A folder of the model from elsewhere, to be taken along as ``model/``.
+    with_model : bool
+        Whether the model in the study folder, if there is one, comes along.
+    on_progress : callable, optional
+        Called with the bytes written and the bytes to write.
+
+    Returns
+    -------
+    Path
+        Of the zip file.
+
+    Raises
+    ------
+    StudyError
+        If the study is unfinished, lacks a file or was changed, or the zip cannot be written.
+    """
+    folder, out = Path(study), Path(out)
+    if out.suffix.lower() != SUFFIX:
+        raise StudyError(f"The zip file to write is {str(out)!r}: its name must end in {SUFFIX}.")
+    if out.is_dir():
+        raise StudyError(f"{out} is a folder. Give the name of a zip file to write.")
+    manifest = Manifest.read(folder)
+    found = FolderFiles(folder)
+    names = travelling(found, manifest, with_model=with_model and model is None)
+    sources: dict[str, tuple[StudyFiles, str]] = {name: (found, name) for name in names}
+    if model is not None:
+        elsewhere = FolderFiles(model)
+        for name in sorted(elsewhere.sizes()):
+            if is_model_file(f"{MODEL}/{name}"):
+                sources[f"{MODEL}/{name}"] = (elsewhere, name)
+    sizes = {name: (files.place / own).stat().st_size for name, (files, own) in sources.items()}
+    total, done = sum(sizes.values()), 0
+    temporary = out.with_name(f".{out.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, (files, own) in sources.items():
+                info = zipfile.ZipInfo(name, _TIME)
+                info.create_system, info.external_attr = 3, _MODE
+                info.file_size = sizes[name]
+                digest = hashlib.sha256()
+                with archive.open(info, "w", force_zip64=sizes[name] >= _LARGE) as target:
+                    for piece in pieces(files, own):
+                        digest.update(piece)
+                        target.write(piece)
+                        done += len(piece)
+                        if on_progress is not None:
+                            on_progress(done, total)
+                record = manifest.files.get(name)
+                if record is not None and digest.hexdigest() != record.sha256:
+                    raise StudyError(
+                        f"{folder / name} was changed after it was written, so {out} was not made. "
+                        f"`cgraph verify {folder}` lists all that is wrong."
+                    )
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, out)
+    except OSError as error:
+        raise StudyError(
+            f"{out} could not be written ({error.strerror or error}). Free some space or choose "
+            "another place."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+class ArchiveFiles:
+    """The files of a study in a zip file, its names and sizes checked.
+
+    Parameters
+    ----------
+    archive : Path
+
+    Attributes
+    ----------
+    place : Path
+    manifest : Manifest
+    packed_size : int
+        Bytes of the zip file.
+
+    Raises
+    ------
+    StudyError
+        If the file is no zip, holds no study, or holds what no study's zip holds.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.place = archive
+        with _readable(archive):
+            self.packed_size = archive.stat().st_size
+            self._zip = zipfile.ZipFile(archive)
+            self._members = self._checked_members()
+            values = json.loads(self._zip.read(self._members[MANIFEST]))
+        self.manifest = Manifest.parse(values, archive / MANIFEST)
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the size in bytes of every file, by its path with forward slashes."""
+        return {name: info.file_size for name, info in self._members.items()}
+
+    def open(self, relative: str) -> BinaryIO:
+        """Open a file for reading."""
+        return cast(BinaryIO, self._zip.open(self._members[relative]))
+
+    def close(self) -> None:
+        """Close the zip file."""
+        self._zip.close()
+
+    def __enter__(self) -> ArchiveFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
+        members: dict[str, zipfile.ZipInfo] = {}
+        unpacked = packed = 0
+        for info in self._zip.infolist():
+            name = info.filename
+            if info.is_dir():
+                continue
+            path = PurePosixPath(name)
+            if (
+                path.is_absolute()
+                or ".." in path.parts
+                or "\\" in name
+                or re.match("[A-Za-z]:", name)
+                or not path.parts
+            ):
+                raise StudyError(
+                    f"{self.place} holds a file named {name!r}, which leads out of the folder that "
+                    "it would be unpacked to. Nothing was unpacked; get the study from somewhere "
+                    "else."
+                )
+            if (info.external_attr >> 16) & 0o170000 == _LINK:
+                raise StudyError(
+                    f"{self.place} holds a link, {name}, and no study does. Nothing was unpacked; "
+                    "get the study from somewhere else."
+                )
+            if info.flag_bits & 1:
+                raise StudyError(
+                    f"{self.place} is encrypted. Unpack it with its password, and open the folder."
+                )
+            if str(path) in members:
+                raise StudyError(
+                    f"{self.place} holds {path} twice. Nothing was unpacked; get the study from "
+                    "somewhere else."
+                )
+            members[str(path)] = info
+            unpacked, packed = unpacked + info.file_size, packed + info.compress_size
+        if packed > self.packed_size or unpacked > _MOST_TIMES * max(self.packed_size, 1 << 16):
+            raise StudyError(
+                f"{self.place} has {self.packed_size} bytes and claims to unpack to {unpacked}: "
+                "that is no study. Nothing was unpacked."
+            )
+        return _below_one_folder(members, self.place)
+
+
+def _below_one_folder(
+    members: dict[str, zipfile.ZipInfo], archive: Path
+) -> dict[str, zipfile.ZipInfo]:
+    """Return the files by their path in the study, which may lie in one folder of the zip."""
+    if MANIFEST in members:
+        return members
+    tops = {
+        path.parts[0]
+        for path in map(PurePosixPath, members)
+        if path.name == MANIFEST and len(path.parts) == 2
+    }
+    if len(tops) != 1:
+        raise StudyError(
+            f"{archive} holds no study: there is no {MANIFEST} in it. Give a zip file that "
+            "`cgraph export` wrote."
+        )
+    start = f"{tops.pop()}/"
+    return {n.removeprefix(start): info for n, info in members.items() if n.startswith(start)}
+
+
+@contextmanager
+def _readable(archive: Path) -> Iterator[None]:
+    """Say in a sentence that a file is no zip, or a damaged one."""
+    try:
+        yield
+    except (OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise StudyError(
+            f"{archive} is not a study: neither a folder nor a whole zip file ({reason}). Give a "
+            "folder that `cgraph build` made or a zip file that `cgraph export` wrote; if it was "
+            "copied or downloaded, do that again."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{archive / MANIFEST} cannot be read as JSON ({error}).") from None
+
+
+def import_study(
+    archive: str | Path,
+    folder: str | Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Unpack the zip file of a study into a folder of its own, to go on with.
+
+    Parameters
+    ----------
+    archive : str or Path
+    folder : str or Path
+        The folder to write, which must not exist yet or be empty.
+    on_progress : callable, optional
+        Called with the bytes written and the bytes to write.
+
+    Raises
+    ------
+    StudyError
+        If the zip is damaged or no study, or the folder cannot be written.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StudyError(f"{folder} is there already. Choose a new folder to unpack to.")
+    with _temporary_folder(folder) as temporary:
+        _unpack(archive, temporary, on_progress)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    return folder
+
+
+def unpack_to_cache(archive: Path) -> Path:
+    """Return a folder with the study of a zip file, unpacked the first time.
+
+    Raises
+    ------
+    StudyError
+        If the file is damaged or no study, or the cache cannot be written.
+    """
+    archive = archive.absolute()
+    with _readable(archive):
+        found = archive.stat()
+        if not zipfile.is_zipfile(archive):
+            raise zipfile.BadZipFile("File is not a zip file")
+        key = _sha256(archive, found.st_size, found.st_mtime_ns, found.st_ino)
+    folder = cache_folder() / "studies" / key
+    if archive_of(folder) is None:
+        with _temporary_folder(folder) as temporary:
+            _unpack(archive, temporary, None)
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    path.chmod(0o444)
+            mark_unpacked(temporary, archive)
+            try:
+                os.replace(temporary, folder)
+            except OSError:
+                # Somebody else was faster; the same zip gives the same files.
+                if archive_of(folder) is None:
+                    raise
+    return folder
+
+
+def read_manifest(place: Path) -> Manifest:
+    """Read the manifest of a study folder or of the zip file of a study.
+
+    Raises
+    ------
+    StudyError
+        If there is none, it is damaged, or it has a schema this version does not know.
+    """
+    if not place.is_file():
+        return Manifest.read(place)
+    with ArchiveFiles(place) as files:
+        return files.manifest
+
+
+def holds_study(archive: Path) -> bool:
+    """Return whether a zip file is a study, or too damaged to tell."""
+    try:
+        with zipfile.ZipFile(archive) as found:
+            return any(PurePosixPath(name).name == MANIFEST for name in found.namelist())
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
+        return True
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again at any time."""
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).expanduser() / "cgraph"
+
+
+# Hashing takes about as long as reading; one process asks again and again.
+@lru_cache(maxsize=64)
+def _sha256(archive: Path, size: int, modified: int, inode: int) -> str:
+    with open(archive, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _temporary_folder(beside: Path) -> Iterator[Path]:
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(mkdtemp(prefix=f".{beside.name}.", dir=beside.parent))
+        temporary.chmod(0o755)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise StudyError(
+            f"{beside} could not be written ({error.strerror or error}). Free some space or choose "
+            f"another place; the place of the cache is set by {CACHE_VARIABLE}."
+        ) from None
+
+
+def _unpack(archive: Path, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+    """Write the files of a study that a zip holds, each checked against the manifest."""
+    with ArchiveFiles(archive) as files:
+        manifest = files.manifest
+        unfinished = [stage for stage in STAGES if stage not in manifest.stages]
+        if unfinished:
+            raise StudyError(
+                f"The study in {archive} is not finished: {unfinished[0]} is still to be done. "
+                "Build it to the end where it was started, and export it again."
+            )
+        names = travelling(files, manifest, with_model=True)
+        total, done = sum(files.sizes()[name] for name in names), 0
+        free = shutil.disk_usage(folder).free - _SPARE_BYTES
+        if total > free:
+            raise StudyError(
+                f"{archive} unpacks to {total >> 20} MB, and {folder.parent} has {free >> 20} MB "
+                "left. Free some space or choose another place; the place of the cache is set by "
+                f"{CACHE_VARIABLE}."
+            )
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            digest = hashlib.sha256()
+            with _readable(archive), open(target, "xb") as out:
+                for piece in pieces(files, name):
+                    digest.update(piece)
+                    out.write(piece)
+                    done += len(piece)
+                    if on_progress is not None:
+                        on_progress(done, total)
+            record = manifest.files.get(name)
+            if record is not None and digest.hexdigest() != record.sha256:
+                raise StudyError(
+                    f"{name} in {archive} was changed: its hash differs from the one in "
+                    f"{MANIFEST}. Get the zip file from where it came from once more."
+                )
