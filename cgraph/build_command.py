@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cgraph import job_commands
 from cgraph.config import ENCODERS, METHODS, PRESETS
-from cgraph.console import ProgressPrinter, print_info
+from cgraph.console import print_info
 from cgraph.errors import ConfigError
 
 
@@ -33,7 +34,9 @@ def add_parsers(commands: Any) -> None:
     build.add_argument("--n-atoms", type=int, metavar="N", help="concepts of each layer")
     build.add_argument("--max-nnz", type=int, metavar="N", help="most active concepts of a token")
     build.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
-    build.set_defaults(run=_build)
+    job_commands.add_options(build)
+    build.set_defaults(run=lambda options: job_commands.run(options, _build))
+    job_commands.add_parsers(commands)
 
     info = commands.add_parser("info", help="show a study's settings and held-out figures")
     info.add_argument("study", type=Path, help="a study folder")
@@ -41,11 +44,10 @@ def add_parsers(commands: Any) -> None:
     info.set_defaults(run=_info)
 
 
-def _build(options: argparse.Namespace) -> int:
+def _build(options: argparse.Namespace, reporter: job_commands.Reporter) -> int:
     from cgraph.config import preset
     from cgraph.pipeline import build_study, resume_study
 
-    printer = ProgressPrinter()
     settings = {
         "seed": options.seed,
         "max_images": options.max_images,
@@ -62,21 +64,23 @@ def _build(options: argparse.Namespace) -> int:
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
             )
-        study = resume_study(options.out, workers=options.workers, on_progress=printer)
+        study = resume_study(options.out, workers=options.workers, on_progress=reporter)
     elif options.model is None or options.images is None:
         missing = "--model" if options.model is None else "--images"
         raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
     else:
         config = preset(options.preset or "default").with_options(**settings)
+        expected = reporter.estimate(options, config)
         study = build_study(
             options.model,
             options.images,
             options.out,
             config,
             workers=options.workers,
-            on_progress=printer,
+            on_progress=reporter,
+            expected=expected,
         )
-    printer.end()
+    reporter.end()
     images = study.manifest.images
     if images["n_skipped"]:
         print(

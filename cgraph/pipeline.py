@@ -13,11 +13,12 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cgraph import dictionary_stages, example_stages, graph_stages, stages
+from cgraph.build_estimate import plan
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, local_executor, single_thread
@@ -55,6 +56,7 @@ def build_study(
     executor: Executor | None = None,
     origin: dict[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    expected: Mapping[str, float] | None = None,
 ) -> Study:
     """Build a study, or go on with one that was interrupted.
 
@@ -76,6 +78,9 @@ def build_study(
         For the manifest: the command and settings that made the model too.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
+    expected : mapping of str to float, optional
+        Seconds that each stage should take, as `build_estimate.estimate` measured it for this
+        machine; from sizes alone if left out. Only the time left depends on it.
 
     Returns
     -------
@@ -91,7 +96,8 @@ def build_study(
     executor = executor or local_executor(workers or os.cpu_count() or 1)
     with folder_lock(folder):
         job, manifest = prepare(Path(model), Path(images), folder, config, origin)
-        _Build(job, manifest, executor, on_progress).run()
+        expected = expected or plan(job, manifest, getattr(executor, "n_workers", 1))
+        _Build(job, manifest, executor, on_progress).run(expected)
     return Study.open(folder)
 
 
@@ -100,13 +106,14 @@ def resume_study(
     *,
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    expected: Mapping[str, float] | None = None,
 ) -> Study:
     """Go on with the build of a study folder, with the inputs and settings it was started with.
 
     Parameters
     ----------
     out : str or Path
-    workers, on_progress
+    workers, on_progress, expected
         As for `build_study`.
 
     Raises
@@ -124,6 +131,7 @@ def resume_study(
         manifest.config,
         workers=workers,
         on_progress=on_progress,
+        expected=expected,
     )
 
 
@@ -142,9 +150,11 @@ class _Build:
         self.executor = executor
         self.progress = ProgressWriter(job.folder / PROGRESS, STAGES, on_progress)
 
-    def run(self) -> None:
+    def run(self, expected: Mapping[str, float]) -> None:
         """Run what is missing, in order, and clear the working files away."""
-        for stage in self._missing_stages():
+        missing = self._missing_stages()
+        self.progress.expect({stage: expected.get(stage, 0.0) for stage in missing})
+        for stage in missing:
             started = time.monotonic()
             self._peak_mb = 0.0
             # What is not sent to the executor must not depend on the number of cores either.

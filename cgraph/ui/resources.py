@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from cgraph.errors import StudyError
-from cgraph.manifest import MANIFEST, Manifest
+from cgraph.job_status import STUDIES_VARIABLE, search_folders
+from cgraph.manifest import MANIFEST, STAGES, Manifest
 from cgraph.study import Study
 
-STUDIES_VARIABLE = "CGRAPH_STUDIES"
-"""Environment variable with the folders to look in first, separated as in ``PATH``."""
-
-DEFAULT_FOLDERS = ("studies", "data")
-"""Folders of the working directory that are looked in afterwards."""
+__all__ = ["STUDIES_VARIABLE", "search_folders"]
 
 
 @dataclass(frozen=True)
@@ -52,22 +48,19 @@ class StudyList:
         Folders whose name an earlier study already has.
     searched : tuple of Path
         Folders that were looked in, whether they exist or not.
+    unfinished : tuple of StudyEntry
+        Studies that are still being built, or whose build was interrupted.
     """
 
     entries: tuple[StudyEntry, ...] = ()
     problems: tuple[str, ...] = ()
     hidden: tuple[Path, ...] = ()
     searched: tuple[Path, ...] = ()
+    unfinished: tuple[StudyEntry, ...] = ()
 
     def find(self, name: str | None) -> StudyEntry | None:
         """Return the study of that name, if there is one."""
         return next((entry for entry in self.entries if entry.name == name), None)
-
-
-def search_folders() -> tuple[Path, ...]:
-    """Return the folders in which studies are looked for, first to last."""
-    listed = os.environ.get(STUDIES_VARIABLE, "").split(os.pathsep)
-    return tuple(Path(folder).expanduser() for folder in (*listed, *DEFAULT_FOLDERS) if folder)
 
 
 def find_studies(folders: tuple[Path, ...]) -> StudyList:
@@ -84,22 +77,27 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
         A folder that cannot be read costs a sentence, never the other studies.
     """
     entries: dict[str, StudyEntry] = {}
-    problems, hidden, seen = [], [], set()
+    problems, hidden, unfinished, seen = [], [], [], set()
     for folder in (candidate for root in folders for candidate in _candidates(root)):
         if folder.resolve() in seen:
             continue
         seen.add(folder.resolve())
         try:
-            name = Manifest.read(folder).name
+            manifest = Manifest.read(folder)
+            name = manifest.name
             stamp = (folder / MANIFEST).stat().st_mtime_ns
         except (StudyError, OSError) as error:
             problems.append(str(error))
             continue
-        if name in entries:
+        if not set(STAGES) <= set(manifest.stages):
+            unfinished.append(StudyEntry(name, folder, stamp))
+        elif name in entries:
             hidden.append(folder)
         else:
             entries[name] = StudyEntry(name, folder, stamp)
-    return StudyList(tuple(entries.values()), tuple(problems), tuple(hidden), folders)
+    return StudyList(
+        tuple(entries.values()), tuple(problems), tuple(hidden), folders, tuple(unfinished)
+    )
 
 
 def _candidates(root: Path) -> list[Path]:
