@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgraph.config import BuildConfig
 from cgraph.cost_model import (
@@ -26,13 +26,12 @@ from cgraph.cost_model import (
     stage_seconds,
 )
 from cgraph.errors import CgraphError, ModelError, StudyError
-from cgraph.executors import single_thread
-from cgraph.job_setup import prepare
-from cgraph.machine_speed import measure_speed
 from cgraph.manifest import MANIFEST, Manifest
 from cgraph.model_facts import ModelFacts, model_facts
 from cgraph.progress import duration
-from cgraph.stages import Job
+
+if TYPE_CHECKING:
+    from cgraph.stages import Job
 
 _MARGIN = 1.1  # of the disk space asked for
 
@@ -286,6 +285,11 @@ def estimate(
     CgraphError
         With the sentence with which the build itself would be refused.
     """
+    # Pages estimate from sizes alone, without what takes long to load.
+    from cgraph.executors import single_thread
+    from cgraph.job_setup import prepare
+    from cgraph.machine_speed import measure_speed
+
     config, folder = config or BuildConfig(), Path(out).absolute()
     workers = workers or os.cpu_count() or 1
     say = on_step or (lambda _: None)

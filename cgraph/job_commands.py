@@ -155,11 +155,10 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return what is built, with paths that are true in any working directory."""
     values = {name: v for name, v in vars(options).items() if name not in _NOT_SETTINGS}
     for name, value in values.items():
-        is_place = isinstance(value, Path) or (
-            name in ("model", "images", "out") and value is not None and Path(value).exists()
-        )
-        if is_place:
-            values[name] = str(Path(value).absolute())
+        # What is no path of this machine, such as the id of a model on the Hub, stays as it is.
+        if isinstance(value, str | Path):
+            is_path = name == "out" or (name in ("model", "images") and Path(value).exists())
+            values[name] = str(Path(value).absolute() if is_path else value)
     return values
 
 
