@@ -77,7 +77,7 @@ def start(settings: Mapping[str, Any], *, estimate: Mapping[str, Any] | None = N
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,
         )
     threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie is left
@@ -116,7 +116,7 @@ def take_estimate(folder: str | Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and values else None
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the environment of a build: it finds the same cgraph, from any working directory."""
     places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}

@@ -122,9 +122,9 @@ class Reference:
     sae_step_per_entry: float = 2.4e-8  # of d_model · n_atoms, batches of 512
     sae_steps: float = 3500.0  # the mean of layers whose explained variance stands still
     sae_steps_most: float = 6000.0
-    ksvd_row: float = 1.0e-5
-    ksvd_row_per_entry: float = 4.0e-10  # of d_model · n_atoms
-    ksvd_row_per_step: float = 1.0e-6  # of max_nnz²
+    ksvd_row: float = 1.2e-5
+    ksvd_row_per_entry: float = 3.0e-10  # of d_model · n_atoms
+    ksvd_row_per_step: float = 3e-8  # of max_nnz²
     ksvd_iterations: float = 10.0
     code_row: float = 1.0e-6
     code_row_per_entry: float = 1.0e-10
@@ -218,6 +218,9 @@ def _graph(work: Work) -> float:
     inputs = work.n_atoms if config.inputs == "pre-activations" else work.mean_nnz
     one = r.concept + config.n_bags * (bag * inputs * r.bag_row_entry + work.n_atoms * r.bag_atom)
     one += work.n_train * inputs * r.final_row_entry
+    if config.penalty_unit == "absolute":
+        # A penalty above the usual one for bags of this size leaves few features, and ends soon.
+        one *= min(1.0, max(0.002 * bag / config.penalty, 0.01) ** 0.62)
     # Below the least number of positives nothing is fitted; the rarer the mean, the more are.
     share = 1 / (1 + (config.min_positives / max(positives, 1e-9)) ** 2)
     return work.n_atoms * (share * one + 0.1 * r.concept)

@@ -19,7 +19,7 @@ from typing import Any
 from cgraph import processes
 from cgraph.errors import StudyError
 from cgraph.job_record import FAILED, FINISHED, JOB, LOG, RECORD, RUNNING, STOPPED
-from cgraph.manifest import MANIFEST, PROGRESS, STAGES
+from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES
 from cgraph.progress import Progress
 from cgraph.store import folder_lock, read_json
 
@@ -91,6 +91,23 @@ class JobStatus:
         if self.started is None:
             return 0.0
         return max(0.0, (self.ended or time.time()) - self.started)
+
+    @property
+    def share_done(self) -> float:
+        """How much of the work is done, from 0 to 1, weighed by the time that stages take."""
+        if self.state == FINISHED:
+            return 1.0
+        weights = {stage: 1.0 for stage in STAGES}
+        expected = self.estimate.get("stages")
+        if isinstance(expected, dict):
+            weights |= {s: float(v) for s, v in expected.items() if isinstance(v, int | float)}
+        done = sum(weights[stage] for stage in self.stages_done)
+        now, left = self.progress, self.seconds_left
+        if now is not None and now.stage in weights and now.stage not in self.stages_done:
+            done += weights[now.stage] * now.done / max(1, now.total)
+        if left is not None and now is not None and isinstance(expected, dict):
+            return min(0.999, max(0.0, done / max(done + left, 1e-9)))
+        return min(0.999, done / sum(weights.values()))
 
     @property
     def is_active(self) -> bool:
@@ -239,6 +256,15 @@ def _inside(root: Path) -> list[Path]:
         return sorted(folder for folder in root.iterdir() if folder.is_dir())
     except OSError:
         return []
+
+
+def stage_times(folder: str | Path) -> dict[str, float]:
+    """Return the seconds that each finished stage took, in the run that finished it."""
+    try:
+        stages = read_json(Path(folder) / BUILD_RECORD)["stages"]
+        return {str(entry["stage"]): float(entry["seconds"]) for entry in stages}
+    except (StudyError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def log_tail(folder: str | Path, lines: int = 40) -> str:
