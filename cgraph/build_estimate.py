@@ -26,7 +26,7 @@ from cgraph.cost_model import (
     stage_seconds,
 )
 from cgraph.errors import CgraphError, ModelError, StudyError
-from cgraph.manifest import MANIFEST, Manifest
+from cgraph.manifest import MANIFEST, STAGES, Manifest
 from cgraph.model_facts import ModelFacts, model_facts
 from cgraph.progress import duration
 
@@ -116,7 +116,10 @@ class Estimate:
         sampled, listed = facts["n_images"], facts["n_listed"]
         images = f"{sampled:,} of {listed:,} images" if sampled < listed else f"{sampled:,} images"
         free = "" if self.memory_free_mb is None else f" ({size(self.memory_free_mb)} available)"
-        shares = ", ".join(f"{stage} {duration(s)}" for stage, s in self.stages.items() if s >= 1)
+        ordered = [(stage, self.stages.get(stage, 0.0)) for stage in STAGES]
+        shares = ", ".join(
+            f"{stage} {duration(seconds)}" for stage, seconds in ordered if seconds >= 1
+        )
         how = "measured on this machine" if self.is_measured else "from sizes alone"
         return [
             f"model   {facts['model']}: {facts['family']}, {facts['n_layers']} layers of width "

@@ -104,7 +104,10 @@ class JobStatus:
         done = sum(weights[stage] for stage in self.stages_done)
         now, left = self.progress, self.seconds_left
         if now is not None and now.stage in weights and now.stage not in self.stages_done:
-            done += weights[now.stage] * now.done / max(1, now.total)
+            part = weights[now.stage] / max(1, now.total)
+            # Of a part that is being made, what passed since the last one was finished.
+            passed = time.time() - self.told if self.told is not None and self.is_active else 0.0
+            done += part * now.done + min(passed, 0.9 * part * (now.done < now.total))
         if left is not None and now is not None and isinstance(expected, dict):
             return min(0.999, max(0.0, done / max(done + left, 1e-9)))
         return min(0.999, done / sum(weights.values()))

@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -80,7 +81,7 @@ def unpack_images(
         raise ImageError(
             f"The zip cannot be read ({error}). Zip the images without a password."
         ) from None
-    except (NotImplementedError, EOFError, ValueError) as error:
+    except (NotImplementedError, EOFError, ValueError, zlib.error) as error:
         raise ImageError(f"The zip cannot be read ({error}). Zip the images again.") from None
     except OSError as error:
         raise ImageError(

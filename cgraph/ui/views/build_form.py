@@ -102,11 +102,12 @@ def _image_choice(root: Path) -> tuple[str, Any]:
             max_upload_size=MOST_UPLOAD_MB,
             help="Folders within the zip become what is known of the images.",
         )
-        st.caption(
-            f"For small sets: up to {MOST_UPLOAD_MB} MB and {MOST_FILES:,} images. They are stored "
-            f"on the machine that runs this app, unpacked, in `{root / build_choices.UPLOADS}`, "
-            "once you check the build; nothing else is done with them, and you may delete them "
-            "when the study is built."
+        st.html(
+            f"<p class='cg-quiet'>For small sets: up to {MOST_UPLOAD_MB} MB and {MOST_FILES:,} "
+            "images. When you check the build they are stored, unpacked, in "
+            f"<code>{escape(str(root / build_choices.UPLOADS))}</code> on the machine that runs "
+            "this app, and go nowhere else. They stay there until you delete them: the study keeps "
+            "thumbnails, and the Counterfactual page reads the pictures themselves.</p>"
         )
         return "", file
     text = st.text_input(
@@ -125,7 +126,7 @@ def _name_choice(root: Path) -> str:
         "Name of the study", key=_NAME, placeholder="photos", max_chars=64,
         help="Letters, digits and hyphens. It becomes the study's folder and stands in links.",
     )  # fmt: skip
-    st.caption(f"It becomes a folder in `{root}`.")
+    st.html(f"<p class='cg-quiet'>It becomes a folder in <code>{escape(str(root))}</code>.</p>")
     return name or ""
 
 
@@ -134,7 +135,7 @@ def _settings() -> dict[str, Any]:
         "Preset", list(PRESETS), default="default", key=_PRESET, required=True
     )
     preset = preset or "default"
-    st.caption(PRESET_WORDS.get(preset, ""))
+    st.html(f"<p class='cg-quiet'>{escape(PRESET_WORDS.get(preset, ''))}</p>")
     base = PRESETS[preset].dictionary
     one, two = st.columns(2)
     with one:
@@ -260,8 +261,9 @@ def _show_model(model: str, problems: list[str]) -> ModelFacts | str | None:
         return facts
     _fact(
         "Model",
-        f"<b>{escape(Path(model).name)}</b>: {escape(facts.family)}, {facts.n_layers} layers of "
-        f"width {facts.d_model}, {facts.n_parameters / 1e6:,.1f} million parameters",
+        f"<b>{escape(build_jobs.short(model))}</b>: {escape(facts.family)}, "
+        f"{facts.n_layers} layers of width {facts.d_model}, "
+        f"{facts.n_parameters / 1e6:,.1f} million parameters",
     )
     return facts
 
@@ -356,7 +358,7 @@ def _buttons(
     )
     if missing:
         last = f" and {missing[-1]}" if len(missing) > 1 else missing[0]
-        st.caption(f"Still needed: {', '.join(missing[:-1])}{last}.")
+        st.html(f"<p class='cg-quiet'>Still needed: {', '.join(missing[:-1])}{last}.</p>")
     if asked:
         _check(settings, key, uploaded, root)
 

@@ -31,6 +31,8 @@ PROBLEM = "build.problem"
 
 MOST_LISTED = 5
 
+_GENERIC = ("model", "images", "photos", "data")
+
 STAGE_WORDS = {
     "tokens": "Class tokens",
     "split": "Split",
@@ -128,11 +130,15 @@ def inputs_text(job: JobStatus) -> str:
         return str(job.folder)
     most = job.settings.get("max_images")
     some = f"{most:,} of " if isinstance(most, int) else ""
-    return f"{_last(model)} on {some}{_last(images)}"
+    return f"{short(model)} on {some}{short(images)}"
 
 
-def _last(place: str) -> str:
-    return place.rstrip("/").rpartition("/")[2] or place
+def short(place: str) -> str:
+    """Return the end of a path that tells most: ``demo/model``, but ``deit-tiny``."""
+    parts = [part for part in place.replace("\\", "/").split("/") if part]
+    if not parts or "://" in place:
+        return place
+    return "/".join(parts[-2:]) if parts[-1] in _GENERIC else parts[-1]
 
 
 def progress_html(job: JobStatus) -> str:
