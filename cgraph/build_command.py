@@ -7,8 +7,9 @@ import json
 import sys
 from typing import Any
 
+from cgraph import job_commands
 from cgraph.config import ENCODERS, METHODS, PRECISIONS, PRESETS, TOKEN_KINDS
-from cgraph.console import ProgressPrinter, print_info
+from cgraph.console import print_info
 from cgraph.errors import ConfigError
 from cgraph.executors import Executor
 
@@ -52,7 +53,9 @@ def add_parsers(commands: Any) -> None:
     build.add_argument(
         "--cluster", metavar="ADDRESS", help="Dask scheduler to run on, such as tcp://host:8786"
     )
-    build.set_defaults(run=_build)
+    job_commands.add_options(build)
+    build.set_defaults(run=lambda options: job_commands.run(options, _build))
+    job_commands.add_parsers(commands)
 
     info = commands.add_parser("info", help="show a study's settings and held-out figures")
     info.add_argument("study", help="a study folder")
@@ -60,10 +63,10 @@ def add_parsers(commands: Any) -> None:
     info.set_defaults(run=_info)
 
 
-def _build(options: argparse.Namespace) -> int:
+def _build(options: argparse.Namespace, reporter: job_commands.Reporter) -> int:
     check_workers(options.workers)
     if options.cluster is None:
-        return _build_on(options, None)
+        return _build_on(options, reporter, None)
     if options.workers is not None:
         raise ConfigError(
             "--workers is the number of processes on this machine, and --cluster names other "
@@ -72,40 +75,30 @@ def _build(options: argparse.Namespace) -> int:
     from cgraph.cluster import cluster_executor
 
     with cluster_executor(options.cluster) as executor:
-        return _build_on(options, executor)
+        return _build_on(options, reporter, executor)
 
 
-def _build_on(options: argparse.Namespace, executor: Executor | None) -> int:
-    from cgraph.config import preset
+def _build_on(
+    options: argparse.Namespace, reporter: job_commands.Reporter, executor: Executor | None
+) -> int:
     from cgraph.pipeline import build_study, resume_study
 
-    printer = ProgressPrinter()
-    settings = {
-        "seed": options.seed,
-        "max_images": options.max_images,
-        "n_atoms": options.n_atoms,
-        "max_nnz": options.max_nnz,
-        "method": options.method,
-        "encoder": options.encoder,
-        "token": options.token,
-        "device": options.device,
-        "precision": options.precision,
-    }
     if options.model is None and options.images is None:
-        given = [name for name, value in settings.items() if value is not None]
+        given = any(v is not None for v in job_commands.given_settings(options).values())
         if options.preset or options.revision or given:
             raise ConfigError(
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
             )
         study = resume_study(
-            options.out, workers=options.workers, executor=executor, on_progress=printer
+            options.out, workers=options.workers, executor=executor, on_progress=reporter
         )
     elif options.model is None or options.images is None:
         missing = "--model" if options.model is None else "--images"
         raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
     else:
-        config = preset(options.preset or "default").with_options(**settings)
+        config = job_commands.config_of(options)
+        expected = reporter.estimate(options, config)
         study = build_study(
             options.model,
             options.images,
@@ -114,9 +107,10 @@ def _build_on(options: argparse.Namespace, executor: Executor | None) -> int:
             revision=options.revision,
             workers=options.workers,
             executor=executor,
-            on_progress=printer,
+            on_progress=reporter,
+            expected=expected,
         )
-    printer.end()
+    reporter.end()
     images = study.manifest.images
     if images["n_skipped"]:
         print(

@@ -12,12 +12,13 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor as AnyExecutor
 from pathlib import Path
 from typing import Any
 
 from cgraph import dictionary_stages, example_stages, graph_stages, stages
+from cgraph.build_estimate import plan
 from cgraph.cluster import as_executor, meeting
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
@@ -59,6 +60,7 @@ def build_study(
     origin: dict[str, Any] | None = None,
     revision: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    expected: Mapping[str, float] | None = None,
 ) -> Study:
     """Build a study, or go on with one that was interrupted.
 
@@ -87,6 +89,9 @@ def build_study(
         Branch, tag or commit of a model on the hub; its main branch if left out.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
+    expected : mapping of str to float, optional
+        Seconds that each stage should take, as `build_estimate.estimate` measured it for this
+        machine; from sizes alone if left out. Only the time left depends on it.
 
     Returns
     -------
@@ -102,8 +107,9 @@ def build_study(
     chosen = as_executor(executor, workers)
     with folder_lock(folder) as check_lock:
         job, manifest = prepare(model, images, folder, config, origin, revision)
+        expected = expected or plan(job, manifest, getattr(chosen, "n_workers", 1))
         with meeting(chosen, folder, WORK, (job.model, Path(job.images))):
-            _Build(job, manifest, chosen, on_progress, check_lock).run()
+            _Build(job, manifest, chosen, on_progress, check_lock).run(expected)
     return Study.open(folder)
 
 
@@ -113,13 +119,14 @@ def resume_study(
     workers: int | None = None,
     executor: Executor | AnyExecutor | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    expected: Mapping[str, float] | None = None,
 ) -> Study:
     """Go on with the build of a study folder, with the inputs and settings it was started with.
 
     Parameters
     ----------
     out : str or Path
-    workers, executor, on_progress
+    workers, executor, on_progress, expected
         As for `build_study`.
 
     Raises
@@ -139,6 +146,7 @@ def resume_study(
         executor=executor,
         revision=recorded_commit(folder) if isinstance(model, str) else None,
         on_progress=on_progress,
+        expected=expected,
     )
 
 
@@ -159,9 +167,11 @@ class _Build:
         self.check_lock = check_lock
         self.progress = ProgressWriter(job.folder / PROGRESS, STAGES, on_progress)
 
-    def run(self) -> None:
+    def run(self, expected: Mapping[str, float]) -> None:
         """Run what is missing, in order, and clear the working files away."""
-        for stage in self._missing_stages():
+        missing = self._missing_stages()
+        self.progress.expect({stage: expected.get(stage, 0.0) for stage in missing})
+        for stage in missing:
             started = time.monotonic()
             self._peak_mb = 0.0
             # What is not sent to the executor must not depend on the number of cores either.

@@ -65,20 +65,40 @@ def open_page(name: str) -> OpenStudy | None:
     OpenStudy or None
         ``None`` when there is none to show; the page then already says why and what to do.
     """
-    with as_file(files("cgraph.ui") / "static" / "icon.svg") as icon:
-        st.set_page_config(page_title=f"{name} · cgraph", page_icon=str(icon), layout="wide")
-    st.html(f"<style>{static_text('page.css')}{static_text('term.css')}</style>")
+    _dress(name)
     found = resources.studies(resources.search_folders())
-    with st.container(horizontal=True, vertical_alignment="center", key="cg-head"):
-        st.html(f"<h1 class='cg-brand'><b>cgraph</b> <span>{name}</span></h1>", width="stretch")
-        _links(name)
-        if len(found.entries) > 1:
-            _study_box(found)
+    _head(name, found if len(found.entries) > 1 else None)
     selection, remarks = state.read()
     opened = _open(found, selection, remarks)
     if opened is not None and remarks:
         st.warning("\n\n".join(map(words.plain, remarks)))
     return opened
+
+
+def open_head(name: str) -> None:
+    """Draw the head of a page that is about no study.
+
+    Parameters
+    ----------
+    name : str
+        Name of the page, as in `PAGES`.
+    """
+    _dress(name)
+    _head(name, None)
+
+
+def _dress(name: str) -> None:
+    with as_file(files("cgraph.ui") / "static" / "icon.svg") as icon:
+        st.set_page_config(page_title=f"{name} · cgraph", page_icon=str(icon), layout="wide")
+    st.html(f"<style>{static_text('page.css')}{static_text('term.css')}</style>")
+
+
+def _head(name: str, studies: StudyList | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="cg-head"):
+        st.html(f"<h1 class='cg-brand'><b>cgraph</b> <span>{name}</span></h1>", width="stretch")
+        _links(name)
+        if studies is not None:
+            _study_box(studies)
 
 
 def onward_links(selection: state.Selection, here: str = "Trace") -> None:
@@ -140,6 +160,11 @@ def _study_chosen() -> None:
 def _open(found: StudyList, selection: state.Selection, remarks: list[str]) -> OpenStudy | None:
     """Open the study of the link, or the first one that can be opened."""
     asked = found.find(selection.study)
+    if asked is None and any(entry.name == selection.study for entry in found.unfinished):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.info(words.plain(f"The study {selection.study!r} is not finished yet."))
+            _build_link("See how far it is")
+        selection = state.Selection()
     if selection.study is not None and asked is None and found.entries:
         remarks.append(
             f"No study is called {selection.study!r}. There is: "
@@ -182,8 +207,12 @@ def _no_study(found: StudyList) -> None:
         st.markdown(
             "A study is one folder with a vision transformer's concepts, how they lead to one "
             "another, and the images they were learned on. Build one from a model and a folder of "
-            "images:"
+            "images, on a page of this app or in a terminal:"
         )
+        if found.unfinished:
+            names = ", ".join(entry.name for entry in found.unfinished)
+            st.info(words.plain(f"Not finished yet: {names}."))
+        _build_link("Build a study")
         st.code(
             "cgraph build --model path/to/model --images path/to/images --out studies/first",
             language="bash",
@@ -194,3 +223,9 @@ def _no_study(found: StudyList) -> None:
             f"To add folders, set the environment variable `{resources.STUDIES_VARIABLE}` "
             "before the app starts."
         )
+
+
+def _build_link(label: str) -> None:
+    for script, page in _existing_pages():
+        if page == "Build":
+            st.page_link(script, label=label)

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import gc
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from cgraph.errors import StudyError
-from cgraph.manifest import MANIFEST
-from cgraph.object_paths import study_path
+from cgraph.job_status import STUDIES_VARIABLE, search_folders
+from cgraph.manifest import MANIFEST, STAGES
 from cgraph.study import Study
 from cgraph.study_archive import SUFFIX, holds_study, read_manifest
 
-STUDIES_VARIABLE = "CGRAPH_STUDIES"
-"""Environment variable with the folders to look in first, separated as in ``PATH``; they may be
-URLs of object stores."""
-
-DEFAULT_FOLDERS = ("studies", "data")
-"""Folders of the working directory that are looked in afterwards."""
+__all__ = ["STUDIES_VARIABLE", "search_folders"]
 
 
 @dataclass(frozen=True)
@@ -56,24 +49,19 @@ class StudyList:
         Folders whose name an earlier study already has.
     searched : tuple of Path
         Folders that were looked in, whether they exist or not.
+    unfinished : tuple of StudyEntry
+        Studies that are still being built, or whose build was interrupted.
     """
 
     entries: tuple[StudyEntry, ...] = ()
     problems: tuple[str, ...] = ()
     hidden: tuple[Path, ...] = ()
     searched: tuple[Path, ...] = ()
+    unfinished: tuple[StudyEntry, ...] = ()
 
     def find(self, name: str | None) -> StudyEntry | None:
         """Return the study of that name, if there is one."""
         return next((entry for entry in self.entries if entry.name == name), None)
-
-
-def search_folders() -> tuple[Path, ...]:
-    """Return the folders in which studies are looked for, first to last."""
-    # The sign between two folders of PATH also stands in every URL, before two slashes.
-    listed = re.split(rf"{re.escape(os.pathsep)}(?!//)", os.environ.get(STUDIES_VARIABLE, ""))
-    named = (*listed, *DEFAULT_FOLDERS)
-    return tuple(study_path(folder).expanduser() for folder in named if folder)
 
 
 def find_studies(folders: tuple[Path, ...]) -> StudyList:
@@ -91,7 +79,7 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
         A folder that cannot be read costs a sentence, never the other studies.
     """
     entries: dict[str, StudyEntry] = {}
-    problems, hidden, seen = [], [], set()
+    problems, hidden, unfinished, seen = [], [], [], set()
     candidates: list[Path] = []
     for root in folders:
         try:
@@ -103,16 +91,21 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
             continue
         seen.add(folder.resolve())
         try:
-            name = read_manifest(folder).name
+            manifest = read_manifest(folder)
+            name = manifest.name
             stamp = (folder if folder.is_file() else folder / MANIFEST).stat().st_mtime_ns
         except (StudyError, OSError) as error:
             problems.append(str(error))
             continue
-        if name in entries:
+        if not set(STAGES) <= set(manifest.stages):
+            unfinished.append(StudyEntry(name, folder, stamp))
+        elif name in entries:
             hidden.append(folder)
         else:
             entries[name] = StudyEntry(name, folder, stamp)
-    return StudyList(tuple(entries.values()), tuple(problems), tuple(hidden), folders)
+    return StudyList(
+        tuple(entries.values()), tuple(problems), tuple(hidden), folders, tuple(unfinished)
+    )
 
 
 def _candidates(root: Path) -> list[Path]:
