@@ -93,13 +93,13 @@ def objection(terms: Terms) -> str:
             "Results would depend on who did what. Install the same versions everywhere."
         )
     try:
-        found = read_json(terms.token_file)
+        reason = "" if read_json(terms.token_file) == terms.token else "another file lies there"
     except StudyError as error:
-        found = str(error)
-    if found != terms.token:
+        reason = str(error).rstrip(".")
+    if reason:
         return (
-            f"The worker on {socket.gethostname()} does not see the study folder {terms.folder}: "
-            "the file that was laid there for it is not there. Choose a folder that all machines "
+            f"The worker on {socket.gethostname()} does not see the study folder {terms.folder}, "
+            f"where a file was laid for it to find ({reason}). Choose a folder that all machines "
             "share under the same path, or an object store (--out s3://…)."
         )
     for place in terms.places:

@@ -21,6 +21,7 @@ from cgraph.errors import ModelError, StudyError
 from cgraph.graph import ConceptGraph
 from cgraph.manifest import BUILD_RECORD
 from cgraph.novelty import Usual
+from cgraph.object_paths import is_remote
 from cgraph.signals import explained_share
 from cgraph.store import read_json
 from cgraph.study import Study
@@ -160,7 +161,7 @@ def model_folder(study: Study) -> Path:
     with suppress(StudyError, KeyError, TypeError):
         candidates.append(study.path / read_json(study.path / BUILD_RECORD)["sources"]["model"])
     for folder in candidates:
-        if folder.is_dir():
+        if not is_remote(folder) and folder.is_dir():  # weights are read from a disk
             return folder
     model = study.manifest.model
     if "commit" in model:

@@ -16,8 +16,8 @@ PATIENCE = 120.0
 class Cluster:
     """A scheduler on a free port of the loopback, and workers as processes of one thread."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder, self._environment = folder, environment
         self.file = folder / "scheduler.json"
         self.workers: dict[str, subprocess.Popen] = {}
         arguments = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
@@ -36,7 +36,7 @@ class Cluster:
             [sys.executable, "-m", "dask", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | environment,
+            env=os.environ | self._environment | environment,
         )
 
     def kill_worker(self, name: str) -> None:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import dask_cluster
+import fsspec
 import pytest
 import tiny
+import whole_objects
 from distributed import Client, LocalCluster
 
 from cgraph import cluster as cluster_module
@@ -32,8 +34,14 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A scheduler with two workers."""
-    found = dask_cluster.Cluster(tmp_path_factory.mktemp("dask"))
+    """A scheduler with two workers, which know the object store of tests."""
+    package, objects = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("objects")
+    environment = {
+        "PYTHONPATH": whole_objects.install(package),
+        whole_objects.ROOT: str(objects),
+    }
+    found = dask_cluster.Cluster(tmp_path_factory.mktemp("dask"), **environment)
+    found.objects = objects
     try:
         for name in ("one", "two"):
             found.add_worker(name)
@@ -56,6 +64,15 @@ def test_a_cluster_gives_the_bytes_of_the_local_run(client, tiny_inputs, tiny_st
     folder = tmp_path / tiny_study.path.name
     build_study(*tiny_inputs, folder, tiny.CONFIG, executor=client.get_executor())
     assert contents(folder) == contents(tiny_study.path)
+
+
+def test_a_cluster_writes_to_an_object_store(cluster, client, tiny_inputs, tiny_study, monkeypatch):
+    monkeypatch.setenv(whole_objects.ROOT, str(cluster.objects))
+    fsspec.register_implementation("whole", whole_objects.WholeObjects, clobber=True)
+    study = build_study(
+        *tiny_inputs, "whole://dask/discs", tiny.CONFIG, executor=client.get_executor()
+    )
+    assert contents(study.path) == contents(tiny_study.path)
 
 
 def test_a_worker_killed_mid_stage_loses_nothing(

@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from app_pages import run, text
 
+from cgraph.object_paths import study_path
 from cgraph.study import Study
 from cgraph.study_archive import export_study
-from cgraph.ui.resources import find_studies, open_study, search_folders
+from cgraph.ui.resources import find_studies, open_study, search_folders, studies
 
 
 def test_folders_of_the_variable_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +78,35 @@ def test_zip_files_of_studies_are_found(studies_folder: Path, tmp_path: Path, mo
     assert study.image_ids == Study.open(studies_folder / "planted").image_ids
     folder = find_studies((studies_folder, shelf))
     assert folder.hidden == (archive,)
+
+
+def test_urls_stand_among_the_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.pathsep.join(["s3://bucket/a", "one", "memory://b", "/two"])
+    monkeypatch.setenv("CGRAPH_STUDIES", listed)
+    assert [str(folder) for folder in search_folders()[:4]] == [
+        "s3://bucket/a",
+        "one",
+        "memory://b",
+        "/two",
+    ]
+
+
+def test_the_app_opens_a_study_in_an_object_store(
+    studies_folder: Path, app_environment: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (studies_folder / "planted").rglob("*"):
+        if path.is_file():
+            relative = path.relative_to(studies_folder)
+            (study_path("memory://app") / str(relative)).write_bytes(path.read_bytes())
+    monkeypatch.setenv("CGRAPH_STUDIES", "memory://app")
+    app = run(study="planted")
+    assert "12 layers" in text(app)
+    found = studies(search_folders())
+    assert str(found.find("planted").folder) == "memory://app/planted"
+    assert open_study(found.find("planted")).path == study_path("memory://app/planted")
+
+
+def test_a_store_that_does_not_answer_does_not_hide_the_others(studies_folder: Path) -> None:
+    found = find_studies((study_path("nothing://x"), studies_folder))
+    assert [entry.name for entry in found.entries] == ["planted"]
+    assert len(found.problems) == 1 and "nothing://x" in found.problems[0]
