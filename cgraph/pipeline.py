@@ -26,6 +26,7 @@ from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Man
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
+    forget_peak_memory,
     is_intact,
     peak_memory_mb,
     perform,
@@ -147,6 +148,7 @@ class _Build:
         for stage in self._missing_stages():
             started = time.monotonic()
             self._peak_mb = 0.0
+            forget_peak_memory()
             # What is not sent to the executor must not depend on the number of cores either.
             with single_thread():
                 files, facts = getattr(self, f"_{stage}")()
