@@ -56,15 +56,15 @@ def as_keys(data: bytes | np.ndarray) -> np.ndarray:
     return np.frombuffer(data, dtype=">u8").reshape(-1, _WORDS)
 
 
-def deal_keys(keys: np.ndarray, at_once: int = AT_ONCE) -> tuple[np.ndarray, int]:
+def deal_keys(keys: np.ndarray, at_once: int | None = None) -> tuple[np.ndarray, int]:
     """Deal keys to the parts of the split.
 
     Parameters
     ----------
     keys : ndarray, shape (n, 4)
         As `as_keys` returns them; may be mapped from a file.
-    at_once : int
-        Keys that are sorted at a time, about.
+    at_once : int, optional
+        Keys that are sorted at a time, about; `AT_ONCE` if left out.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def deal_keys(keys: np.ndarray, at_once: int = AT_ONCE) -> tuple[np.ndarray, int
     DataError
         If one of the parts stays empty.
     """
-    n = len(keys)
+    n, at_once = len(keys), at_once or AT_ONCE
     ends = np.cumsum(list(SPLIT_SHARES.values())) * n
     parts = np.empty(n, dtype=np.uint8)
     dealt = n_different = 0

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cgraph.codes import CodeCounts, Codes
 from cgraph.config import SPLIT_SHARES
@@ -21,8 +20,6 @@ from cgraph.store import codes_from_table, map_array, read_table
 
 CHUNK = 16_384
 """Tokens that are held at a time. So many are one chunk, whose sums are those of one array."""
-
-_AT_ONCE = 1024  # texts of attributes that are read at a time
 
 
 class StoredTokens:
@@ -108,9 +105,9 @@ class StoredAttributes(Sequence[Mapping[str, Any]]):
         return json.loads(self._texts[int(self._rows[place])].as_py())
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        for start in range(0, len(self._rows), _AT_ONCE):
-            texts = self._texts.take(pa.array(self._rows[start : start + _AT_ONCE]))
-            yield from map(json.loads, texts.to_pylist())
+        # One by one: to take many from a column of several chunks, Arrow copies all of it.
+        for place in range(len(self)):
+            yield self[place]
 
 
 def code_parts(folder: Path, layer: int, n_parts: int) -> Iterator[tuple[int, Codes]]:

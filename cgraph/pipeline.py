@@ -29,6 +29,7 @@ from cgraph.object_paths import study_path
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
+    forget_peak_memory,
     is_intact,
     peak_memory_mb,
     perform,
@@ -174,6 +175,7 @@ class _Build:
         for stage in missing:
             started = time.monotonic()
             self._peak_mb = 0.0
+            forget_peak_memory()
             # What is not sent to the executor must not depend on the number of cores either.
             with single_thread():
                 files, facts = getattr(self, f"_{stage}")()

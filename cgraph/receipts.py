@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ def perform(
     -------
     receipt : Receipt
     peak_memory_mb : float
-        Most memory that this process has held.
+        Most memory that this process has held meanwhile.
     """
+    forget_peak_memory()
     outcome = function(job, *arguments)
     files = {path: file_record(job.folder / path, stage) for path in outcome.files}
     values = {"files": {p: vars(r) for p, r in files.items()}, "facts": outcome.facts}
@@ -73,8 +75,18 @@ def is_intact(folder: Path, path: str, record: FileRecord) -> bool:
         return False
 
 
+def forget_peak_memory() -> None:
+    """Have `peak_memory_mb` count from now on; only Linux can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory_mb() -> float:
-    """Return the most memory this process has held, in MB; 0 where the system does not tell."""
+    """Return the most memory this process has held, in MB; 0 where the system does not tell.
+
+    It counts from the last `forget_peak_memory`, or from the start of the process where that has
+    no effect. Pages of mapped files that were touched count too.
+    """
     # What Linux tells by getrusage includes the parent's, up to the start of this program.
     status = Path("/proc/self/status")
     if status.is_file():

@@ -24,17 +24,17 @@ CONFIG = BuildConfig(
 """Settings under which a build of the tiny model takes a few seconds."""
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
-    """Save a random ViT of 4 layers and width 24 in the layout of Hugging Face."""
+def write_model(folder: Path, seed: int = 0, width: int = 24, n_layers: int = N_LAYERS) -> Path:
+    """Save a random ViT, of 4 layers and width 24 if not told otherwise, as Hugging Face does."""
     import torch
     from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(seed)
     config = ViTConfig(
-        hidden_size=24,
-        num_hidden_layers=N_LAYERS,
+        hidden_size=width,
+        num_hidden_layers=n_layers,
         num_attention_heads=3,
-        intermediate_size=48,
+        intermediate_size=2 * width,
         image_size=SIDE,
         patch_size=8,
         num_labels=3,
