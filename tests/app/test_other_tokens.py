@@ -111,12 +111,14 @@ def test_resuming_needs_neither_the_id_nor_the_cache(
     assert all((copy / n).read_bytes() == (pooled.path / n).read_bytes() for n in same)
 
 
-def test_a_fetched_model_is_found_by_its_commit(pooled: Study, tmp_path: Path) -> None:
+def test_a_fetched_model_is_found_by_its_commit(pooled: Study, hub: Hub, tmp_path: Path) -> None:
     copy = tmp_path / "pooled"
     shutil.copytree(pooled.path, copy)
     (copy / "build.json").unlink()
+    hub.requests.clear()
     model = tracing.load_model(Study.open(copy))
     assert model.token == "pooled"
+    assert hub.requests == []
 
 
 def test_half_precision_is_recorded_and_kept(
