@@ -202,32 +202,59 @@ def load_network(path: Path, config: Any, precision: str = "float32") -> torch.n
     ModelError
         If transformers cannot load it, or would fill in weights at random.
     """
-    import torch
-
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0  # see cgraph.model_inputs.EXCEPTIONS
-    try:
-        # Parts that are missing are initialised at random: not at the expense of the caller's seed.
-        with torch.random.fork_rng(devices=[]), quiet_transformers():
-            network, report = _network_class(config).from_pretrained(
-                str(path),
-                config=config,
-                dtype=getattr(torch, precision),
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers reports by many kinds of exception
-        raise ModelError(f"The model in {path} cannot be loaded: {first_line(error)}") from error
-    missing = sorted(
-        key for key in report["missing_keys"] if not _UNUSED_PARTS & set(key.split("."))
-    )
+    wanted = _network_class(config)
+    network, missing = _loaded(path, wanted, precision, config=config)
     if missing:
+        # Some classes for the vision side do not find their weights among those of the whole model.
+        found = _part_of_whole(path, wanted, precision)
+        if found is not None:
+            return found
         raise ModelError(
             f"{path} has no weights for {len(missing)} parts of the network, such as {missing[0]}; "
             f"they would be random. Check that {CONFIG_NAME} belongs to these weights."
         )
     return network
+
+
+def _loaded(path: Path, cls: Any, precision: str, **options: Any) -> tuple[Any, list[str]]:
+    """Load a class of transformers; return the names of the weights that would be random, too."""
+    import torch
+
+    try:
+        # Parts that are missing are initialised at random: not at the expense of the caller's seed.
+        with torch.random.fork_rng(devices=[]), quiet_transformers():
+            network, report = cls.from_pretrained(
+                str(path),
+                dtype=getattr(torch, precision),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+    except Exception as error:  # transformers reports by many kinds of exception
+        raise ModelError(f"The model in {path} cannot be loaded: {first_line(error)}") from error
+    missing = (key for key in report["missing_keys"] if not _UNUSED_PARTS & set(key.split(".")))
+    return network, sorted(missing)
+
+
+def _part_of_whole(path: Path, wanted: Any, precision: str) -> Any:
+    """Load the whole model and return its part of a class, if all weights of that are there."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    with quiet_transformers():
+        config = AutoConfig.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False
+        )
+    whole = _network_class(config) if type(config) in MODEL_MAPPING else wanted
+    if whole is None or whole is wanted:
+        return None
+    network, missing = _loaded(path, whole, precision)
+    for name, part in network.named_modules():
+        if isinstance(part, wanted) and not any(key.startswith(f"{name}.") for key in missing):
+            return part
+    return None
 
 
 def _network_class(config: Any) -> Any:

@@ -60,9 +60,8 @@ def prepare(
         If an input cannot be used, the settings do not fit the inputs, or the folder holds
         something else.
     """
-    source = resolve_model(model, revision)
-    model = source.folder
-    inputs = {model.absolute(), parse_reference(images)}  # they may lie in the study folder itself
+    # They may lie in the study folder itself.
+    inputs = {Path(model).absolute(), parse_reference(images)}
     others = (p for p in folder.iterdir() if not p.name.startswith(".") and p not in inputs)
     stranger = next(others, None)
     if stranger is not None and not (folder / MANIFEST).is_file():
@@ -71,6 +70,8 @@ def prepare(
         )
     image_set = open_images(images)
     rows = sample_rows(len(image_set), config.max_images, config.seed)
+    source = resolve_model(model, revision)  # after what is refused without fetching anything
+    model = source.folder
     vision = VisionModel.load(
         model,
         device=config.device,

@@ -19,9 +19,7 @@ from PIL import Image
 
 from cgraph.errors import ModelError
 from cgraph.preprocessing import (
-    COMMON,
     CONFIG_NAME,
-    PATCHES,
     Preprocessing,
     follow,
     processor_name,
@@ -29,6 +27,7 @@ from cgraph.preprocessing import (
     resampling,
     value_tables,
 )
+from cgraph.processor_defaults import COMMON, PATCHES
 
 _DEFAULTS: dict[str, Any] = COMMON | {
     "resample": Image.Resampling.BILINEAR,

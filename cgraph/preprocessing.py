@@ -19,6 +19,14 @@ import numpy as np
 from PIL import Image
 
 from cgraph.errors import ModelError
+from cgraph.processor_defaults import (
+    DEFAULTS,
+    PATCHES,
+    PROCESSOR_OF_MODEL,
+    RESCALES_FIRST,
+    SHORTEST_EDGE_PROCESSORS,
+    WITHOUT_EFFECT,
+)
 
 CONFIG_NAME = "preprocessor_config.json"
 
@@ -28,120 +36,6 @@ DESCRIPTION_NAMES = (CONFIG_NAME, _COMBINED_NAME)
 """Files that may hold the description, the first one first."""
 
 _COMBINED_KEY = "image_processor"
-
-_HALF = (0.5, 0.5, 0.5)
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-COMMON: dict[str, Any] = {
-    "do_resize": True,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "do_convert_rgb": True,
-}
-_CLIP_DEFAULTS = COMMON | {
-    "size": {"shortest_edge": 224},
-    "resample": Image.Resampling.BICUBIC,
-    "do_center_crop": True,
-    "crop_size": 224,
-    "image_mean": _CLIP_MEAN,
-    "image_std": _CLIP_STD,
-}
-# What a processor does where its file is silent, per processor class.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "ViT": COMMON
-    | {
-        "size": 224,
-        "resample": Image.Resampling.BILINEAR,
-        "do_center_crop": False,
-        "crop_size": None,
-        "image_mean": _HALF,
-        "image_std": _HALF,
-    },
-    "DeiT": COMMON
-    | {
-        "size": 256,
-        "resample": Image.Resampling.BICUBIC,
-        "do_center_crop": True,
-        "crop_size": 224,
-        "image_mean": _HALF,
-        "image_std": _HALF,
-    },
-    "CLIP": _CLIP_DEFAULTS,
-    "Bit": _CLIP_DEFAULTS,
-    "Beit": COMMON
-    | {
-        "size": 224,
-        "resample": Image.Resampling.BICUBIC,
-        "do_center_crop": False,
-        "crop_size": 224,
-        "image_mean": _HALF,
-        "image_std": _HALF,
-    },
-    "Siglip": COMMON
-    | {
-        "size": {"height": 224, "width": 224},
-        "resample": Image.Resampling.BICUBIC,
-        "do_center_crop": False,
-        "crop_size": None,
-        "image_mean": _HALF,
-        "image_std": _HALF,
-    },
-    "DINOv3ViT": COMMON
-    | {
-        "size": 224,
-        "resample": Image.Resampling.BILINEAR,
-        "do_center_crop": False,
-        "crop_size": None,
-        "image_mean": _IMAGENET_MEAN,
-        "image_std": _IMAGENET_STD,
-    },
-}
-_SHORTEST_EDGE_PROCESSORS = ("CLIP", "Bit", "Siglip")
-_RESCALES_FIRST = ("DINOv3ViT",)
-
-PATCHES = "Siglip2"
-"""Processor that keeps the shape of a picture and cuts it up; `cgraph.patch_preprocessing`."""
-
-# Processor class of the model types whose file does not name one.
-_PROCESSOR_OF_MODEL = {
-    "vit": "ViT",
-    "deit": "DeiT",
-    "clip": "CLIP",
-    "clip_vision_model": "CLIP",
-    "dinov2": "Bit",
-    "dinov2_with_registers": "Bit",
-    "dinov3_vit": "DINOv3ViT",
-    "beit": "Beit",
-    "data2vec-vision": "Beit",
-    "vit_mae": "ViT",
-    "vit_msn": "ViT",
-    "ijepa": "ViT",
-    "siglip": "Siglip",
-    "siglip_vision_model": "Siglip",
-    "siglip2": "Siglip2",
-    "siglip2_vision_model": "Siglip2",
-}
-
-# Keys that say how a processor is called or what it returns, not what it does to pixels.
-_WITHOUT_EFFECT = {
-    "_valid_processor_keys",
-    "data_format",
-    "default_to_square",
-    "device",
-    "disable_grouping",
-    "do_reduce_labels",
-    "feature_extractor_type",
-    "image_processor_type",
-    "image_seq_length",
-    "input_data_format",
-    "processor_class",
-    "reduce_labels",
-    "return_tensors",
-}
 
 _HeightWidth = tuple[int, int]
 
@@ -199,10 +93,10 @@ class Preprocessing:
         processor = processor_name(description, model_type)
         if processor == PATCHES:
             raise ModelError(f"{CONFIG_NAME} is for patches, not for pixels of one size.")
-        settings = dict(_DEFAULTS[processor])
+        settings = dict(DEFAULTS[processor])
         follow(settings, description)
         shortest = not description.get(
-            "default_to_square", processor not in _SHORTEST_EDGE_PROCESSORS
+            "default_to_square", processor not in SHORTEST_EDGE_PROCESSORS
         )
         resize = _size(settings["size"], "size", shortest) if settings["do_resize"] else None
         crop = None
@@ -221,7 +115,7 @@ class Preprocessing:
             crop=crop if isinstance(crop, tuple) else None,
             value_tables=value_tables(settings),
             image_size=image_size,
-            rescales_first=processor in _RESCALES_FIRST,
+            rescales_first=processor in RESCALES_FIRST,
         )
 
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -302,21 +196,21 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def processor_name(description: Mapping[str, Any], model_type: str) -> str:
-    """Name of the processor class that wrote a description: one of `_DEFAULTS`, or `PATCHES`."""
+    """Name of the processor class that wrote a description: one of `DEFAULTS`, or `PATCHES`."""
     if "auto_map" in description:
         raise ModelError(
             f"{CONFIG_NAME} asks for code of its own (auto_map), which cgraph never runs."
         )
     named = description.get("image_processor_type") or description.get("feature_extractor_type")
-    processor = _PROCESSOR_OF_MODEL.get(model_type)
+    processor = PROCESSOR_OF_MODEL.get(model_type)
     if named is not None:
         processor = str(named)
         for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
             processor = processor.removesuffix(ending)
-    if processor not in (*_DEFAULTS, PATCHES):
+    if processor not in (*DEFAULTS, PATCHES):
         raise ModelError(
             f"{CONFIG_NAME} is for the image processor {named!r} of a model of type "
-            f"{model_type!r}; known are the processors of {', '.join((*_DEFAULTS, PATCHES))}."
+            f"{model_type!r}; known are the processors of {', '.join((*DEFAULTS, PATCHES))}."
         )
     return processor
 
@@ -333,7 +227,7 @@ def follow(settings: dict[str, Any], description: Mapping[str, Any]) -> None:
         if key in settings:
             if value is not None:
                 settings[key] = value
-        elif key not in _WITHOUT_EFFECT and value is not None and value is not False:
+        elif key not in WITHOUT_EFFECT and value is not None and value is not False:
             raise ModelError(
                 f"{CONFIG_NAME} has {key!r} = {value!r}, a step that cgraph does not know; "
                 f"known are {', '.join(settings)}."

@@ -47,6 +47,9 @@ def test_unknown_names():
         ({"max_images": 0}, "max_images is 0"),
         ({"part_size": 0}, "part_size is 0"),
         ({"batch_size": True}, "batch_size is True"),
+        ({"token": "patch"}, "token is 'patch'. Allowed: auto, class, mean, pooled"),
+        ({"precision": "int8"}, "precision is 'int8'. Allowed: auto, float32, float16, bfloat16"),
+        ({"device": ""}, "device is ''"),
     ],
 )
 def test_values_out_of_range(settings, sentence):

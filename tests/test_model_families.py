@@ -278,6 +278,22 @@ def test_half_precision_stays_near_full_precision(tmp_path: Path, kind: str) -> 
         assert 1e-5 < difference < allowed, (precision, difference)
 
 
+def test_numbers_too_large_for_half_precision(tmp_path: Path) -> None:
+    original = build("vit")
+    with torch.no_grad():
+        original.embeddings.position_embeddings *= 1e7
+    folder = save(original, tmp_path, "vit")
+    assert np.isfinite(VisionModel.load(folder).class_tokens(pixels_for("vit")[0])).all()
+    with pytest.raises(ModelError, match=r"too large for half precision; set precision to 'float"):
+        VisionModel.load(folder, precision="float16")
+
+
+def test_what_is_left_to_choose(tmp_path: Path) -> None:
+    model = VisionModel.load(save(build("vit"), tmp_path, "vit"), device="auto")
+    expected = ("cuda", "float16") if torch.cuda.is_available() else ("cpu", "float32")
+    assert (model.device.type, model.precision) == expected
+
+
 def test_a_processor_for_patches_and_a_network_for_pixels(tmp_path: Path) -> None:
     save(build("siglip2"), tmp_path / "a", "vit")
     with pytest.raises(ModelError, match="takes patches of any grid, and its preprocessor_config"):

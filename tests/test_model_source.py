@@ -11,11 +11,13 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import tiny
 import torch
 from hub_stand_in import COMMIT, OLDER, Hub, serving
 from safetensors.torch import load_file
 from vision_models import build, save
 
+from cgraph.cli import main
 from cgraph.errors import ConfigError, ModelError
 from cgraph.model_source import cached_model, is_hub_id, resolve_model
 from cgraph.vit import VisionModel
@@ -187,6 +189,23 @@ def test_a_hub_in_trouble(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_model("some/vit") == source
     with pytest.raises(ModelError, match="'some/clip' cannot be fetched: the hub cannot be reach"):
         resolve_model("some/clip")
+
+
+def test_the_command_line_says_it_in_a_sentence(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.write_images(tmp_path / "discs", 3)
+    arguments = ["build", "--images", "discs", "--out", "study", "--model"]
+    for extra, words in [
+        (["./some/vti"], "There is no model folder"),
+        (["some/vti"], "the hub has no model 'some/vti'"),
+        (["some/vit", "--revision", "newest"], "has no revision 'newest' on the hub"),
+        (["some/vit", "--device", "abacus"], "The device 'abacus' cannot be used"),
+        (["some/vit", "--token", "pooled"], "has no pooling head"),
+    ]:
+        assert main([*arguments, *extra]) != 0
+        said = capsys.readouterr().err
+        assert words in said and "Traceback" not in said
 
 
 def test_importing_asks_for_nothing() -> None:

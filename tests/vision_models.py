@@ -43,7 +43,9 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
     "beit": {"image_processor_type": "BeitImageProcessor", "size": IMAGE_SIZE},
     "data2vec": {"image_processor_type": "BeitImageProcessor", "size": IMAGE_SIZE},
 }
-PREPROCESSORS |= dict.fromkeys(("aimv2", "mlcd", "metaclip2"), PREPROCESSORS["clip"])
+PREPROCESSORS |= dict.fromkeys(
+    ("aimv2", "mlcd", "altclip", "chineseclip", "metaclip2"), PREPROCESSORS["clip"]
+)
 
 FAMILIES = (
     "vit",
@@ -97,6 +99,8 @@ ALL_FAMILIES = (
 OTHER_FAMILIES = (
     Family("AIMv2", "aimv2", None, 0, None, pooled=True),
     Family("MLCD", "mlcd", None, class_token="class_embedding"),
+    Family("AltCLIP", "altclip", None, class_token="class_embedding"),
+    Family("Chinese-CLIP", "chineseclip", None, class_token="class_embedding"),
     Family("MetaCLIP 2", "metaclip2", None, class_token="class_embedding"),
 )  # fmt: skip
 """Families that nothing in cgraph was written for."""
@@ -189,6 +193,12 @@ def build(kind: str, **overrides: Any) -> Any:
                 return hf.Aimv2VisionModel(hf.Aimv2VisionConfig(**vision))
             case "mlcd":
                 return hf.MLCDVisionModel(hf.MLCDVisionConfig(**vision))
+            case "altclip":
+                config = hf.AltCLIPConfig(text_config=text, vision_config=vision)
+                return hf.AltCLIPModel(config)
+            case "chineseclip":
+                config = hf.ChineseCLIPConfig(text_config=text, vision_config=vision)
+                return hf.ChineseCLIPModel(config)
             case "metaclip2":
                 config = hf.MetaClip2Config(text_config=text, vision_config=vision)
                 return hf.MetaClip2Model(config)

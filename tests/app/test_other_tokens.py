@@ -17,8 +17,9 @@ import pytest
 import tiny
 from app_pages import APP, jpeg, run, text
 from hub_stand_in import COMMIT, Hub, serving
+from PIL import Image
 from streamlit.testing.v1 import AppTest
-from vision_models import N_LAYERS, build, save
+from vision_models import MOST_PATCHES, N_LAYERS, build, save
 
 from cgraph import intervention, pipeline, tracing
 from cgraph.cli import main
@@ -27,6 +28,7 @@ from cgraph.edits import Edit
 from cgraph.errors import StudyError
 from cgraph.images import open_images
 from cgraph.manifest import MANIFEST
+from cgraph.outputs import load_output
 from cgraph.picture_source import image_set
 from cgraph.study import Study
 from cgraph.ui.models import shelf
@@ -111,12 +113,14 @@ def test_resuming_needs_neither_the_id_nor_the_cache(
     assert all((copy / n).read_bytes() == (pooled.path / n).read_bytes() for n in same)
 
 
-def test_a_fetched_model_is_found_by_its_commit(pooled: Study, tmp_path: Path) -> None:
+def test_a_fetched_model_is_found_by_its_commit(pooled: Study, hub: Hub, tmp_path: Path) -> None:
     copy = tmp_path / "pooled"
     shutil.copytree(pooled.path, copy)
     (copy / "build.json").unlink()
+    hub.requests.clear()
     model = tracing.load_model(Study.open(copy))
     assert model.token == "pooled"
+    assert hub.requests == []
 
 
 def test_half_precision_is_recorded_and_kept(
@@ -168,6 +172,29 @@ def test_an_edit_is_added_to_every_patch_token(which: str, request: pytest.Fixtu
         np.testing.assert_allclose(moved, added, atol=0.02 * abs(plain.tokens[1]).max())
     else:
         assert abs(moved).max() > 0 and abs(moved - added).max() > 0.01
+
+
+def test_a_study_of_pictures_of_any_aspect_ratio(pictures: Path, tmp_path: Path) -> None:
+    """Patches in place of pixels, from the command line to a trace, an edit and the output."""
+    folder = save(build("siglip2-classifier"), tmp_path / "siglip2", "siglip2")
+    inputs = ["--model", str(folder), "--images", str(pictures), "--max-images", "120"]
+    study = tmp_path / "any-shape"
+    assert main(["build", *inputs, *SETTINGS, "--out", str(study)]) == 0
+    Image.new("RGB", (90, 20), (200, 40, 40)).save(tmp_path / "wide.png")
+    written = tmp_path / "trace.json"
+    arguments = ["--study", str(study), "--json", str(written)]
+    assert main(["trace", str(tmp_path / "wide.png"), *arguments]) == 0
+    opened = Study.open(study)
+    assert opened.manifest.token == "mean of patches"
+    model = tracing.load_model(opened)
+    pixels = pixels_of(opened, model)
+    assert pixels.shape == (4, *model.pixel_shape) and model.pixel_shape[0] == MOST_PATCHES
+    active = int(opened.codes(1).row(0)[0][0])
+    found = intervention.run(opened, model, pixels, Edit((), (ConceptId(1, active),)))
+    output = load_output(model)
+    assert output is not None
+    before, after = output.scores(pixels), output.scores(pixels, found.added)
+    assert abs(after - before).max() > 0
 
 
 @pytest.fixture
