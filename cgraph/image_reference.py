@@ -94,7 +94,7 @@ def parse_reference(reference: str | Path) -> Path | HubReference:
     return HubReference(**found.groupdict())
 
 
-def is_on_hub(reference: str) -> bool:
+def is_remote(reference: str) -> bool:
     """Return whether a set's own reference is a data set of the Hub, not a path here."""
     return reference.startswith(HUB_PREFIX)
 
@@ -106,11 +106,11 @@ def within(reference: str, folder: Path) -> str:
     """
     path = Path(reference)
     # A study folder in an object store is no path, and no images lie in it.
-    if is_on_hub(reference) or not isinstance(folder, Path) or not path.is_relative_to(folder):
+    if is_remote(reference) or not isinstance(folder, Path) or not path.is_relative_to(folder):
         return reference
     return path.relative_to(folder).as_posix()
 
 
 def located(kept: str, folder: Path) -> str:
     """Return the reference that `within` was given, with the study's folder where it is now."""
-    return kept if is_on_hub(kept) or Path(kept).is_absolute() else str(folder / kept)
+    return kept if is_remote(kept) or Path(kept).is_absolute() else str(folder / kept)

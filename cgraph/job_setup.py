@@ -14,7 +14,7 @@ from typing import Any
 
 from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
 from cgraph.errors import ConfigError, ModelError, StudyError
-from cgraph.image_reference import is_on_hub, located, parse_reference, within
+from cgraph.image_reference import is_remote, located, parse_reference, within
 from cgraph.image_sample import write_sample
 from cgraph.images import open_images, sample_rows
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
@@ -172,7 +172,7 @@ def read_sources(folder: Path) -> tuple[Path, str]:
         )
     places = {name: located(place, folder) for name, place in sources.items()}
     for name, place in places.items():
-        if not (is_on_hub(place) or Path(place).exists()):
+        if not (is_remote(place) or Path(place).exists()):
             raise StudyError(
                 f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
                 f"{advice}"

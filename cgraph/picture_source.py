@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from cgraph.errors import FetchError, ImageError, StudyError
-from cgraph.image_reference import is_on_hub, located
+from cgraph.image_reference import is_remote, located
 from cgraph.image_set import ImageSet
 from cgraph.manifest import BUILD_RECORD
 from cgraph.store import read_json
@@ -53,7 +53,7 @@ def image_set(study: Study) -> ImageSet:
         kept = read_json(study.path / BUILD_RECORD)["sources"]["images"]
         places.append(located(kept, study.path))
     for place in places:
-        if is_on_hub(place) or Path(place).exists():
+        if is_remote(place) or Path(place).exists():
             try:
                 found = open_images(place)
             except FetchError as error:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bad_images import encoded
-from hub_stand_in import Hub, commit_of, hub
+from data_set_hub import Hub, commit_of, hub
 from local_server import Answer
 from PIL import Image
 

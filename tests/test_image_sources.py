@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
-from hub_stand_in import hub
+from data_set_hub import hub
 from local_server import Answer, Server, serving
 
 from cgraph.cli import main
