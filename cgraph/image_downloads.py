@@ -118,8 +118,10 @@ class DownloadSettings:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, for other processes."""
-        return asdict(self)
+        """Return the settings as plain values, for workers; which may have another cache."""
+        values = asdict(self)
+        del values["folder"]
+        return values
 
 
 class _Dead(Exception):

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph.decoding import load_image
+from cgraph.download_cache import cache_folder
 from cgraph.errors import ImageError
 from cgraph.image_downloads import Downloader, DownloadSettings, downloader
 from cgraph.image_set import (
@@ -179,7 +180,7 @@ class ListSet(ImageSet):
             taken,
             column=self._list.column,
             base=None if self._base is None else str(self._base),
-            settings=self._settings.to_dict(),
+            settings=self._settings.to_dict(),  # but for the cache: each machine has its own
             reference=self._reference,
             name=self._name,
             kind=self.kind,
@@ -195,7 +196,7 @@ class ListSet(ImageSet):
             ImageList(table.drop_columns([ID_COLUMN]), facts["column"]),
             Texts(table.column(ID_COLUMN)),
             None if facts["base"] is None else Path(facts["base"]),
-            DownloadSettings(**facts["settings"]),
+            DownloadSettings(str(cache_folder()), **facts["settings"]),
             facts["reference"],
             facts["name"],
             facts["kind"],

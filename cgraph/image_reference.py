@@ -95,7 +95,7 @@ def parse_reference(reference: str | Path) -> Path | HubReference:
 
 
 def is_remote(reference: str) -> bool:
-    """Return whether a set's own reference is not a path on this machine."""
+    """Return whether a set's own reference is a data set of the Hub, not a path here."""
     return reference.startswith(HUB_PREFIX)
 
 
@@ -105,11 +105,12 @@ def within(reference: str, folder: Path) -> str:
     A study can then be moved with its images.
     """
     path = Path(reference)
-    if is_remote(reference) or not path.is_relative_to(folder):
+    # A study folder in an object store is no path, and no images lie in it.
+    if is_remote(reference) or not isinstance(folder, Path) or not path.is_relative_to(folder):
         return reference
     return path.relative_to(folder).as_posix()
 
 
 def located(kept: str, folder: Path) -> str:
     """Return the reference that `within` was given, with the study's folder where it is now."""
-    return kept if is_remote(kept) else str(folder / kept)
+    return kept if is_remote(kept) or Path(kept).is_absolute() else str(folder / kept)

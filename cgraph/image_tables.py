@@ -2,13 +2,14 @@
 
 One column holds the images, a struct of bytes and path; the other columns become attributes (see
 `cgraph.table_attributes`). Tables may be larger than memory: how many rows a file has is read from
-its footer, and one row group is held at a time.
+its footer, and at most two row groups are held at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,10 +95,14 @@ class RowGroupSet(ImageSet):
         self.image_ids = image_ids
         self.attribute_names = attribute_names
         self.classes = classes
-        self._cached: tuple[tuple[int, int], pa.Table, str] | None = None
+        self._cached: dict[tuple[int, int], tuple[pa.Table, str]] = {}
+        self._mutex = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cached": None}
+        return self.__dict__ | {"_cached": {}, "_mutex": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _mutex=threading.Lock())
 
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Return file, group and row within the group of some rows, shape ``(n, 3)``."""
@@ -133,15 +138,16 @@ class RowGroupSet(ImageSet):
         return ImageRecord(image_id, load_image(data, image_id), attributes)
 
     def _table(self, file: int, group: int) -> tuple[pa.Table, str]:
-        # One group is kept: rows are read in ascending order. Reading the attribute once makes
-        # this safe for threads; at worst two of them read the same group.
-        cached = self._cached
-        if cached is not None and cached[0] == (file, group):
-            return cached[1], cached[2]
-        table = self.read_group(file, group)
-        column = image_column(table.schema, self.files[file])
-        self._cached = ((file, group), table, column)
-        return table, column
+        # Rows are read in ascending order, perhaps by several threads, some of which are in the
+        # next group already: so two are kept, and one thread reads what others wait for.
+        with self._mutex:
+            found = self._cached.get((file, group))
+            if found is None:
+                table = self.read_group(file, group)
+                found = table, image_column(table.schema, self.files[file])
+                last = list(self._cached.items())[-1:]
+                self._cached = {**dict(last), (file, group): found}
+            return found
 
     def places_table(self, rows: np.ndarray) -> pa.Table:
         """Return the columns of a listing that say where rows lie."""

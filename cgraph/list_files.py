@@ -157,21 +157,29 @@ def parse_sbu(urls: bytes, captions: bytes, name: str) -> ImageList:
     ImageError
         If one has more lines than the other.
     """
-    # A byte of a caption that is no UTF-8 costs one letter, not the set.
-    places = urls.decode("utf-8", errors="replace").rstrip().split("\n")
-    words = captions.decode("utf-8", errors="replace").rstrip().split("\n")
+    import pyarrow.compute as pc
+
+    places, words = _lines(urls), _lines(captions)
     if len(places) != len(words):
         raise ImageError(
             f"{name} holds {len(places)} addresses and {len(words)} captions: line by line they "
             "belong together, so there must be as many. Fetch both files again."
         )
-    if places == [""]:
+    if not pc.any(pc.not_equal(places, "")).as_py():
         raise ImageError(f"{name} lists no image: its files are empty.")
-    columns = {
-        "image_url": pa.array([place.strip() for place in places], type=pa.string()),
-        CAPTION: pa.array([text.strip() or None for text in words], type=pa.string()),
-    }
-    return ImageList(pa.table(columns), "image_url")
+    words = pc.if_else(pc.equal(words, ""), None, words)
+    return ImageList(pa.table({"image_url": places, CAPTION: words}), "image_url")
+
+
+def _lines(data: bytes) -> pa.Array:
+    """Return the lines of a text without spaces around them."""
+    import pyarrow.compute as pc
+
+    # A byte of a caption that is no UTF-8 costs one letter, not the set.
+    text = data.decode("utf-8", errors="replace").rstrip()
+    # A million Python strings would take several times the memory of the text.
+    lines = pc.split_pattern(pa.array([text], type=pa.large_string()), "\n")
+    return pc.utf8_trim_whitespace(lines.flatten())
 
 
 def list_in_archive(

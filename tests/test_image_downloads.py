@@ -310,7 +310,7 @@ def test_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("CGRAPH_DOWNLOAD_ATTEMPTS", "7")
     found = DownloadSettings.from_environment()
     assert (found.folder, found.rate, found.attempts) == (str(tmp_path), 2.5, 7)
-    assert DownloadSettings(**found.to_dict()) == found
+    assert DownloadSettings(str(tmp_path), **found.to_dict()) == found
     for value in ("fast", "0", "-1", "nan", "inf"):
         monkeypatch.setenv("CGRAPH_DOWNLOAD_RATE", value)
         with pytest.raises(ConfigError, match=r"CGRAPH_DOWNLOAD_RATE is .* number above 0"):
