@@ -28,6 +28,13 @@ def add_parsers(commands: Any) -> None:
     build.add_argument(
         "--encoder", choices=ENCODERS, help="what makes the codes: the method's own, or a pursuit"
     )
+    build.add_argument(
+        "--dictionary",
+        type=Path,
+        metavar="PLACE",
+        help="dictionaries made elsewhere, in place of learning them: a .safetensors or .npz file "
+        "or a folder of them, one dictionary a layer",
+    )
     build.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
     build.add_argument("--seed", type=int, metavar="N", help="seed of every random step")
     build.add_argument("--n-atoms", type=int, metavar="N", help="concepts of each layer")
@@ -55,9 +62,10 @@ def _build(options: argparse.Namespace) -> int:
         "encoder": options.encoder,
     }
     check_workers(options.workers)
+    dictionary = _dictionary(options)
     if options.model is None and options.images is None:
         given = [name for name, value in settings.items() if value is not None]
-        if options.preset or given:
+        if options.preset or given or dictionary is not None:
             raise ConfigError(
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
@@ -67,6 +75,8 @@ def _build(options: argparse.Namespace) -> int:
         missing = "--model" if options.model is None else "--images"
         raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
     else:
+        if dictionary is not None:
+            settings["max_nnz"] = None  # the files may say it
         config = preset(options.preset or "default").with_options(**settings)
         study = build_study(
             options.model,
@@ -74,6 +84,7 @@ def _build(options: argparse.Namespace) -> int:
             options.out,
             config,
             workers=options.workers,
+            dictionary=dictionary,
             on_progress=printer,
         )
     printer.end()
@@ -86,6 +97,25 @@ def _build(options: argparse.Namespace) -> int:
         )
     print_info(study.info())
     return 0
+
+
+def _dictionary(options: argparse.Namespace) -> Any:
+    """Return the dictionaries made elsewhere that were given, if any."""
+    if options.dictionary is None:
+        return None
+    from cgraph.foreign_dictionary import ForeignDictionary
+
+    for name in ("method", "encoder", "n_atoms"):
+        if getattr(options, name) is not None:
+            raise ConfigError(
+                f"--dictionary and --{name.replace('_', '-')} contradict each other: nothing is "
+                "learned, and the files say the rest. Leave one of them out."
+            )
+    if options.max_nnz is not None and options.max_nnz < 1:
+        raise ConfigError(f"--max-nnz is {options.max_nnz}: it must be at least 1.")
+    return ForeignDictionary(
+        options.dictionary, options.max_nnz, lambda note: print(note, file=sys.stderr)
+    )
 
 
 def check_workers(workers: int | None) -> None:

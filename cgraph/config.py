@@ -13,14 +13,15 @@ from typing import Any, Literal, get_args
 
 from cgraph.errors import ConfigError
 
-Method = Literal["topk-sae", "ksvd", "batch-topk-sae", "relu-sae"]
+Method = Literal["topk-sae", "ksvd", "batch-topk-sae", "relu-sae", "imported"]
 Encoder = Literal["own", "omp"]
 Inputs = Literal["labels", "codes", "pre-activations"]
 PenaltyUnit = Literal["absolute", "per-positive"]
 FinalRows = Literal["all", "bag"]
 ThresholdRule = Literal["matched", "half"]
 
-METHODS: tuple[Method, ...] = get_args(Method)
+IMPORTED: Method = "imported"
+METHODS: tuple[Method, ...] = tuple(name for name in get_args(Method) if name != IMPORTED)
 ENCODERS: tuple[Encoder, ...] = get_args(Encoder)
 """What a dictionary may be learned by, and what its codes may be made by."""
 
@@ -45,7 +46,8 @@ class DictionaryConfig:
     """``topk-sae``: sparse autoencoder with a TopK activation (Gao et al. 2024); its labels are
     thresholds on a linear map. ``batch-topk-sae`` (Bussmann et al. 2024) and ``relu-sae`` (Bricken
     et al. 2023): autoencoders with a varying number of active concepts. ``ksvd``: K-SVD with
-    orthogonal matching pursuit (Aharon et al. 2006), as in section 3.2 of the paper."""
+    orthogonal matching pursuit (Aharon et al. 2006), as in section 3.2 of the paper. ``imported``:
+    made elsewhere, and taken over as it is; no other setting of a dictionary has an effect."""
 
     n_atoms: int | None = 192
     """Atoms (concepts) per layer. ``None``: four times the width of the model, as in the paper."""
@@ -81,6 +83,9 @@ class DictionaryConfig:
     stand best for what is known of the tune images: the Matthews correlation of each attribute
     value with its best concept, averaged over values and then over attributes. The image set must
     have attributes."""
+
+    imported: str | None = None
+    """sha256 of the dictionaries of all layers, in cgraph's own form, with method ``imported``."""
 
     steps: int | None = None
     """Most optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's
@@ -167,6 +172,18 @@ class BuildConfig:
         """Return the settings as plain JSON values."""
         return dataclasses.asdict(self)
 
+    def to_manifest(self) -> dict[str, Any]:
+        """Return what a manifest says: without `_LATER_FIELDS` that have their defaults.
+
+        A study that such a field does not touch has the same bytes as before there was one.
+        """
+        values = self.to_dict()
+        for part, kind in (("dictionary", DictionaryConfig), ("predictor", PredictorConfig)):
+            for name in _LATER_FIELDS[part]:
+                if values[part][name] == getattr(kind, name):
+                    del values[part][name]
+        return values
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BuildConfig:
         """Read settings written by `to_dict`.
@@ -206,12 +223,21 @@ class BuildConfig:
         return dataclasses.replace(self, dictionary=dictionary, **_given(top))
 
 
+_LATER_FIELDS: dict[str, tuple[str, ...]] = {"dictionary": ("imported",), "predictor": ()}
+"""Settings that came after schema 1 of the study folder, by their part."""
+
+
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_dictionary(config: DictionaryConfig) -> None:
-    _one_of("dictionary method", config.method, METHODS)
+    _one_of("dictionary method", config.method, get_args(Method))
+    if (config.method == IMPORTED) != (config.imported is not None):
+        raise ConfigError(
+            f"method {config.method!r} and imported={config.imported!r} contradict each other. "
+            "Dictionaries made elsewhere are given with --dictionary."
+        )
     _one_of("encoder", config.encoder, ENCODERS)
     _yes_or_no("nonnegative", config.nonnegative)
     _yes_or_no("center", config.center)
@@ -236,7 +262,7 @@ def _check_dictionary(config: DictionaryConfig) -> None:
             )
     if config.steps is not None:
         _at_least("steps", config.steps, 1)
-    if config.method != "ksvd" and not config.nonnegative:
+    if config.method not in ("ksvd", IMPORTED) and not config.nonnegative:
         raise ConfigError(
             f"method {config.method!r} and nonnegative=False contradict each other: an "
             "autoencoder's coefficients are never negative. Choose method 'ksvd' for signed codes."

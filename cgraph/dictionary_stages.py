@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph.attributes import MIN_IMAGES, AttributeTable, attribute_table
-from cgraph.config import TRAIN, TUNE, BuildConfig
+from cgraph.config import IMPORTED, TRAIN, TUNE, BuildConfig
 from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError
+from cgraph.imported import imported_dictionary
 from cgraph.manifest import DICTIONARIES, IMAGES, evaluation_file
 from cgraph.metrics import matthews
 from cgraph.preparation import Preparation
@@ -43,7 +44,12 @@ def _work_dictionary(layer: int) -> str:
 
 
 def learn_dictionary(job: Job, layer: int) -> Outcome:
-    """Learn the dictionary of one layer on the training tokens."""
+    """Learn the dictionary of one layer on the training tokens, or take over one made elsewhere."""
+    if job.config.dictionary.method == IMPORTED:
+        dictionary = imported_dictionary(job, layer)
+        write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
+        nothing = {"n_steps": 0, "stopped_because": "imported", "start": 0, "match": None}
+        return Outcome((_work_dictionary(layer),), {"layer": layer, **nothing})
     split = split_of(job)
     train = tokens_of(job, layer, np.flatnonzero(split == TRAIN))
     tune = tokens_of(job, layer, np.flatnonzero(split == TUNE))

@@ -12,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
+from cgraph.config import IMPORTED, SPLIT_SHARES, TRAIN, BuildConfig
 from cgraph.errors import ConfigError, ModelError, StudyError
+from cgraph.foreign_dictionary import ForeignDictionary
 from cgraph.images import open_images, sample_rows
+from cgraph.imported import find_again, keep_dictionary, take_dictionary
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
 from cgraph.receipts import receipts_folder
 from cgraph.stages import Job
@@ -43,6 +45,7 @@ def prepare(
     folder: Path,
     config: BuildConfig,
     origin: dict[str, Any] | None = None,
+    dictionary: ForeignDictionary | None = None,
 ) -> tuple[Job, Manifest]:
     """Open the inputs, and start the manifest or check that it speaks of the same inputs.
 
@@ -55,6 +58,8 @@ def prepare(
     config : BuildConfig
     origin : dict, optional
         For a new manifest: what made the model too.
+    dictionary : ForeignDictionary, optional
+        Dictionaries made elsewhere, in place of learning them.
 
     Raises
     ------
@@ -72,6 +77,9 @@ def prepare(
     image_set = open_images(images)
     rows = sample_rows(len(image_set), config.max_images, config.seed)
     vision = VisionModel.load(model)
+    taken = b""
+    if dictionary is not None:
+        config, taken = take_dictionary(config, dictionary, vision.n_layers, vision.d_model)
     _check_fit(config, vision, len(rows))
     if config.dictionary.starts > 1 and not image_set.attribute_names:
         raise ConfigError(
@@ -107,6 +115,14 @@ def prepare(
     else:
         write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
     sources = {"model": _source(model, folder), "images": _source(images, folder)}
+    if dictionary is not None:
+        sources["dictionary"] = _source(dictionary.path, folder)
+        keep_dictionary(folder, taken)
+    elif config.dictionary.method == IMPORTED:
+        lay = read_log(folder)["sources"].get("dictionary")
+        place = None if lay is None else folder / lay
+        find_again(folder, config, place, (vision.n_layers, vision.d_model))
+        sources |= {} if lay is None else {"dictionary": lay}
     write_bytes(
         folder / BUILD_RECORD, to_json({"sources": sources, "stages": read_log(folder)["stages"]})
     )
@@ -164,7 +180,8 @@ def read_sources(folder: Path) -> tuple[Path, Path]:
             f"and images the study was started. {advice}"
         )
     places = {name: folder / place for name, place in sources.items()}
-    for name, place in places.items():
+    for name in ("model", "images"):
+        place = places[name]
         if not place.exists():
             raise StudyError(
                 f"The {name} of the study in {folder} lay in {place}, where nothing is now. "
@@ -195,7 +212,7 @@ def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:
         )
     n_atoms = dictionary.n_atoms or 4 * vision.d_model
     most = int(n_images * SPLIT_SHARES[TRAIN])
-    if n_atoms > most + 1:
+    if n_atoms > most + 1 and dictionary.method != IMPORTED:
         raise ConfigError(
             f"n_atoms is {n_atoms}, and {n_images} images leave only about {most} for training: a "
             "dictionary needs at least one training image for each atom. Lower n_atoms or give "

@@ -133,7 +133,7 @@ class Manifest:
             "origin": self.origin,
             "model": self.model,
             "images": self.images,
-            "config": self.config.to_dict(),
+            "config": self.config.to_manifest(),
             "versions": self.versions,
             "graph": self.graph,
             "stages": list(self.stages),

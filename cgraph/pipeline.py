@@ -21,6 +21,7 @@ from cgraph import dictionary_stages, example_stages, graph_stages, stages
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, local_executor, single_thread
+from cgraph.foreign_dictionary import ForeignDictionary
 from cgraph.job_setup import prepare, read_log, read_sources
 from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
 from cgraph.progress import Progress, ProgressWriter
@@ -54,6 +55,7 @@ def build_study(
     workers: int | None = None,
     executor: Executor | None = None,
     origin: dict[str, Any] | None = None,
+    dictionary: str | Path | ForeignDictionary | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Study:
     """Build a study, or go on with one that was interrupted.
@@ -74,6 +76,8 @@ def build_study(
         Where to run in place of this machine.
     origin : dict, optional
         For the manifest: the command and settings that made the model too.
+    dictionary : str, Path or ForeignDictionary, optional
+        Dictionaries made elsewhere, in place of learning them.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
 
@@ -89,8 +93,10 @@ def build_study(
     folder = Path(out).absolute()
     config = config or BuildConfig()
     executor = executor or local_executor(workers or os.cpu_count() or 1)
+    if dictionary is not None and not isinstance(dictionary, ForeignDictionary):
+        dictionary = ForeignDictionary(dictionary)
     with folder_lock(folder):
-        job, manifest = prepare(Path(model), Path(images), folder, config, origin)
+        job, manifest = prepare(Path(model), Path(images), folder, config, origin, dictionary)
         _Build(job, manifest, executor, on_progress).run()
     return Study.open(folder)
 

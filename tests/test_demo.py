@@ -56,11 +56,9 @@ def test_it_is_small_whole_and_opens_at_once(study):
 
 def test_the_manifest_says_how_it_was_made(study):
     assert study.manifest.origin["command"] == "cgraph demo"
-    from dataclasses import asdict
-
     from cgraph.demo.remake import DemoConfig
 
-    assert study.manifest.origin["settings"] == asdict(DemoConfig())
+    assert study.manifest.origin["settings"] == DemoConfig().to_dict()
     assert study.n_layers == 12 and study.graph.n_concepts(12) >= 64
 
 
