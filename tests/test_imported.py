@@ -34,7 +34,7 @@ def saes(tmp_path):
         arrays = {"W_enc": decoder.T / 24, "b_enc": np.zeros(32), "W_dec": decoder,
                   "b_dec": np.zeros(24)}  # fmt: skip
         save_file(
-            {name: array.astype(np.float32) for name, array in arrays.items()},
+            {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()},
             folder / "sae_weights.safetensors",
         )
         said = {"architecture": "topk", "k": 3, "hook_name": f"blocks.{block}.hook_resid_post"}
