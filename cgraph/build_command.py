@@ -45,6 +45,12 @@ def add_parsers(commands: Any) -> None:
     build.add_argument(
         "--encoder", choices=ENCODERS, help="what makes the codes: the method's own, or a pursuit"
     )
+    build.add_argument(
+        "--dictionary",
+        metavar="PLACE",
+        help="dictionaries made elsewhere, in place of learning them: a .safetensors or .npz file "
+        "or a folder of them, one dictionary a layer",
+    )
     build.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
     build.add_argument("--seed", type=int, metavar="N", help="seed of every random step")
     build.add_argument("--n-atoms", type=int, metavar="N", help="concepts of each layer")
@@ -83,9 +89,10 @@ def _build_on(
 ) -> int:
     from cgraph.pipeline import build_study, resume_study
 
+    dictionary = job_commands.dictionary_of(options)
     if options.model is None and options.images is None:
         given = any(v is not None for v in job_commands.given_settings(options).values())
-        if options.preset or options.revision or given:
+        if options.preset or options.revision or given or dictionary is not None:
             raise ConfigError(
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
@@ -107,6 +114,7 @@ def _build_on(
             revision=options.revision,
             workers=options.workers,
             executor=executor,
+            dictionary=dictionary,
             on_progress=reporter,
             expected=expected,
         )

@@ -31,6 +31,7 @@ from cgraph.model_facts import ModelFacts, model_facts
 from cgraph.progress import duration
 
 if TYPE_CHECKING:
+    from cgraph.foreign_dictionary import ForeignDictionary
     from cgraph.stages import Job
 
 _MARGIN = 1.1  # of the disk space asked for
@@ -267,6 +268,7 @@ def estimate(
     *,
     workers: int | None = None,
     revision: str | None = None,
+    dictionary: ForeignDictionary | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Estimate:
     """Check that a build can start, time this machine for some seconds, and estimate.
@@ -275,7 +277,7 @@ def estimate(
 
     Parameters
     ----------
-    model, images, out, config, workers, revision
+    model, images, out, config, workers, revision, dictionary
         As for `cgraph.pipeline.build_study`.
     on_step : callable, optional
         Called with a few words before each step.
@@ -301,7 +303,9 @@ def estimate(
     with tempfile.TemporaryDirectory() as temporary:
         stand_in = _stand_in(folder, Path(temporary), (model, images))
         try:
-            job, manifest = prepare(model, images, stand_in, config, revision=revision)
+            job, manifest = prepare(
+                model, images, stand_in, config, revision=revision, dictionary=dictionary
+            )
         except CgraphError as error:
             # The sentence is about the folder that was asked for.
             raise type(error)(str(error).replace(str(stand_in), str(folder))) from None

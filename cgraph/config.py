@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from cgraph.errors import ConfigError
 
-Method = Literal["topk-sae", "ksvd", "batch-topk-sae", "relu-sae"]
+Method = Literal["topk-sae", "ksvd", "batch-topk-sae", "relu-sae", "imported"]
 Encoder = Literal["own", "omp"]
 Inputs = Literal["labels", "codes", "pre-activations"]
 PenaltyUnit = Literal["absolute", "per-positive"]
@@ -22,7 +22,8 @@ ThresholdRule = Literal["matched", "half"]
 Token = Literal["auto", "class", "mean", "pooled"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
-METHODS: tuple[Method, ...] = get_args(Method)
+IMPORTED: Method = "imported"
+METHODS: tuple[Method, ...] = tuple(name for name in get_args(Method) if name != IMPORTED)
 ENCODERS: tuple[Encoder, ...] = get_args(Encoder)
 """What a dictionary may be learned by, and what its codes may be made by."""
 
@@ -51,7 +52,8 @@ class DictionaryConfig:
     """``topk-sae``: sparse autoencoder with a TopK activation (Gao et al. 2024); its labels are
     thresholds on a linear map. ``batch-topk-sae`` (Bussmann et al. 2024) and ``relu-sae`` (Bricken
     et al. 2023): autoencoders with a varying number of active concepts. ``ksvd``: K-SVD with
-    orthogonal matching pursuit (Aharon et al. 2006), as in section 3.2 of the paper."""
+    orthogonal matching pursuit (Aharon et al. 2006), as in section 3.2 of the paper. ``imported``:
+    made elsewhere, and taken over as it is; no other setting of a dictionary has an effect."""
 
     n_atoms: int | None = 192
     """Atoms (concepts) per layer. ``None``: four times the width of the model, as in the paper."""
@@ -87,6 +89,9 @@ class DictionaryConfig:
     stand best for what is known of the tune images: the Matthews correlation of each attribute
     value with its best concept, averaged over values and then over attributes. The image set must
     have attributes."""
+
+    imported: str | None = None
+    """sha256 of the dictionaries of all layers, in cgraph's own form, with method ``imported``."""
 
     steps: int | None = None
     """Most optimiser steps (autoencoder) or iterations (K-SVD); ``None`` takes the method's
@@ -263,7 +268,10 @@ class BuildConfig:
         return dataclasses.replace(self, dictionary=dictionary, **_given(top))
 
 
-_LATER_FIELDS = {"dictionary": ("max_tokens",), "predictor": ("max_train", "max_measured")}
+_LATER_FIELDS: dict[str, tuple[str, ...]] = {
+    "dictionary": ("max_tokens", "imported"),
+    "predictor": ("max_train", "max_measured"),
+}
 """Settings that came after schema 1 of the study folder, by their part."""
 
 
@@ -272,7 +280,12 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_dictionary(config: DictionaryConfig) -> None:
-    _one_of("dictionary method", config.method, METHODS)
+    _one_of("dictionary method", config.method, get_args(Method))
+    if (config.method == IMPORTED) != (config.imported is not None):
+        raise ConfigError(
+            f"method {config.method!r} and imported={config.imported!r} contradict each other. "
+            "Dictionaries made elsewhere are given with --dictionary."
+        )
     _one_of("encoder", config.encoder, ENCODERS)
     _yes_or_no("nonnegative", config.nonnegative)
     _yes_or_no("center", config.center)
@@ -303,7 +316,7 @@ def _check_dictionary(config: DictionaryConfig) -> None:
             f"n_atoms is {config.n_atoms} and max_tokens {config.max_tokens}: a dictionary needs "
             "at least one training token for each atom. Lower n_atoms or raise max_tokens."
         )
-    if config.method != "ksvd" and not config.nonnegative:
+    if config.method not in ("ksvd", IMPORTED) and not config.nonnegative:
         raise ConfigError(
             f"method {config.method!r} and nonnegative=False contradict each other: an "
             "autoencoder's coefficients are never negative. Choose method 'ksvd' for signed codes."

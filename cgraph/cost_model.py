@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
+from cgraph.config import IMPORTED, SPLIT_SHARES, TRAIN, BuildConfig
 
 MB = 2**20
 
@@ -60,6 +60,11 @@ class Work:
     def n_train(self) -> float:
         """Images that dictionaries and predictors are fitted on, about."""
         return SPLIT_SHARES[TRAIN] * self.n_images
+
+    @property
+    def n_learned(self) -> float:
+        """Training tokens that a dictionary is learned from, about."""
+        return min(self.n_train, self.config.dictionary.max_tokens)
 
     @property
     def mean_nnz(self) -> float:
@@ -204,8 +209,10 @@ def stage_seconds(work: Work, speed: Speed) -> dict[str, float]:
 def _fit(work: Work, speed: Speed) -> float:
     """Return the seconds of one dictionary of one layer."""
     dictionary, r = work.config.dictionary, REFERENCE
+    if dictionary.method == IMPORTED:
+        return 0.0
     if dictionary.method == "ksvd":
-        return speed.fit_unit * work.n_train * (dictionary.steps or r.ksvd_iterations)
+        return speed.fit_unit * work.n_learned * (dictionary.steps or r.ksvd_iterations)
     most = dictionary.steps or r.sae_steps_most
     return speed.fit_unit * min(most, r.sae_steps)
 
@@ -242,7 +249,7 @@ def memory_mb(work: Work, speed: Speed) -> float:
     """Return the most memory that all processes of the build hold together, in MB."""
     width, atoms = work.d_model, work.n_atoms
     part = 4 * work.config.part_size * work.n_layers * width * 2
-    learning = 4 * work.n_train * width * 3 + 16 * width * atoms
+    learning = 4 * work.n_learned * width * 3 + 16 * width * atoms
     coded = 12 * work.n_images * work.mean_nnz * 3
     scores = 8 * 0.15 * work.n_images * min(atoms, 256)
     table = 6000.0 * work.n_images if work.workers == 1 else 0.0

@@ -21,7 +21,8 @@ from cgraph.codes import Codes
 from cgraph.errors import ConfigError, DataError, StudyError
 from cgraph.preparation import Preparation
 
-_ROWS = 4096  # tokens encoded at a time, which bounds the dense scores of all atoms
+_ROWS = 4096  # tokens encoded at a time, and
+_SCORES = 1 << 24  # numbers: both bound the dense scores of all atoms
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,12 @@ class Dictionary:
             If the tokens have another width or are not finite.
         """
         centred = self._centre(tokens)
+        rows = max(1, min(_ROWS, _SCORES // self.n_atoms))
         parts = [
             Codes.from_padded(
-                *self.encoder.encode(centred[start : start + _ROWS], self.max_nnz), self.n_atoms
+                *self.encoder.encode(centred[start : start + rows], self.max_nnz), self.n_atoms
             )
-            for start in range(0, max(1, len(centred)), _ROWS)
+            for start in range(0, max(1, len(centred)), rows)
         ]
         return Codes.concatenate(parts)
 

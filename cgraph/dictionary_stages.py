@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph.attributes import MIN_IMAGES, AttributeTable, attribute_table
-from cgraph.config import BuildConfig
+from cgraph.config import IMPORTED, BuildConfig
 from cgraph.dictionary import Dictionary, layer_prefix
 from cgraph.errors import DataError
+from cgraph.imported import imported_dictionary
 from cgraph.manifest import DICTIONARIES, IMAGES, evaluation_file
 from cgraph.metrics import matthews
 from cgraph.part_reading import StoredAttributes
@@ -43,7 +44,15 @@ def _work_dictionary(layer: int) -> str:
 
 
 def learn_dictionary(job: Job, layer: int) -> Outcome:
-    """Learn the dictionary of one layer on the training tokens, or on a sample of them."""
+    """Learn the dictionary of one layer on the training tokens, or on a sample of them.
+
+    One that was made elsewhere is taken over.
+    """
+    if job.config.dictionary.method == IMPORTED:
+        dictionary = imported_dictionary(job, layer)
+        write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
+        nothing = {"n_steps": 0, "stopped_because": "imported", "start": 0, "match": None}
+        return Outcome((_work_dictionary(layer),), {"layer": layer, **nothing})
     train_rows, tune_rows = learning_rows(job, split_of(job))
     tokens = tokens_of(job, layer)
     train, tune = tokens.take(train_rows), tokens.take(tune_rows)

@@ -20,12 +20,15 @@ from cgraph.progress import Progress, duration
 
 if TYPE_CHECKING:
     from cgraph.build_estimate import Estimate
+    from cgraph.foreign_dictionary import ForeignDictionary
 
 _SETTINGS = (
     *("seed", "max_images", "n_atoms", "max_nnz", "method", "encoder"),
     *("token", "device", "precision"),
 )
 """Options that are settings of a study."""
+
+_PLACES = ("model", "images", "dictionary")
 
 _NOT_SETTINGS = ("run", "estimate", "background", "json", "detached")
 """Options of ``cgraph build`` that say how it is run, and not what is built."""
@@ -173,7 +176,9 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     for name, value in values.items():
         # What is no path of this machine, such as the id of a model on the Hub, stays as it is.
         if isinstance(value, str | Path):
-            is_path = name == "out" or (name in ("model", "images") and Path(value).exists())
+            is_path = name == "out" or (
+                name in ("model", "images", "dictionary") and Path(value).exists()
+            )
             values[name] = str(Path(value).absolute() if is_path else value)
     return values
 
@@ -185,7 +190,35 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def config_of(options: argparse.Namespace) -> BuildConfig:
     """Return the settings of a study: a preset's, and what options give."""
-    return preset(options.preset or "default").with_options(**given_settings(options))
+    given = given_settings(options)
+    if options.dictionary is not None:
+        given["max_nnz"] = None  # the files may say it
+    return preset(options.preset or "default").with_options(**given)
+
+
+def dictionary_of(options: argparse.Namespace) -> ForeignDictionary | None:
+    """Return the dictionaries made elsewhere that were given, if any.
+
+    Raises
+    ------
+    ConfigError
+        If other options contradict them.
+    """
+    if options.dictionary is None:
+        return None
+    from cgraph.foreign_dictionary import ForeignDictionary
+
+    for name in ("method", "encoder", "n_atoms"):
+        if getattr(options, name) is not None:
+            raise ConfigError(
+                f"--dictionary and --{name.replace('_', '-')} contradict each other: nothing is "
+                "learned, and the files say the rest. Leave one of them out."
+            )
+    if options.max_nnz is not None and options.max_nnz < 1:
+        raise ConfigError(f"--max-nnz is {options.max_nnz}: it must be at least 1.")
+    return ForeignDictionary(
+        options.dictionary, options.max_nnz, lambda note: print(note, file=sys.stderr)
+    )
 
 
 def _estimate(options: argparse.Namespace, config: BuildConfig) -> Estimate:
@@ -198,6 +231,7 @@ def _estimate(options: argparse.Namespace, config: BuildConfig) -> Estimate:
         config,
         workers=options.workers,
         revision=options.revision,
+        dictionary=dictionary_of(options),
     )
     found.check_disk(Path(options.out))
     return found
@@ -214,7 +248,7 @@ def _before(options: argparse.Namespace) -> int:
     is_new = options.model is not None or options.images is not None
     estimate = None
     if is_new or options.estimate:
-        for name in ("model", "images"):
+        for name in ("model", "images", "dictionary"):
             if getattr(options, name) is None:
                 raise ConfigError(f"--{name} is missing: a new study needs a model and images.")
         estimate = _estimate(options, config_of(options))

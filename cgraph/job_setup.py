@@ -11,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig, Precision
+from cgraph.config import IMPORTED, SPLIT_SHARES, TRAIN, BuildConfig, Precision
 from cgraph.errors import ConfigError, ModelError, StudyError
+from cgraph.foreign_dictionary import ForeignDictionary
 from cgraph.image_reference import is_remote as is_hub_set
 from cgraph.image_reference import located, parse_reference, within
 from cgraph.image_sample import write_sample
 from cgraph.images import open_images, sample_rows
+from cgraph.imported import find_again, keep_dictionary, take_dictionary
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
 from cgraph.model_source import resolve_model
 from cgraph.object_paths import is_remote
@@ -37,6 +39,7 @@ def prepare(
     config: BuildConfig,
     origin: dict[str, Any] | None = None,
     revision: str | None = None,
+    dictionary: ForeignDictionary | None = None,
 ) -> tuple[Job, Manifest]:
     """Open the inputs, and start the manifest or check that it speaks of the same inputs.
 
@@ -53,6 +56,8 @@ def prepare(
         For a new manifest: what made the model too.
     revision : str, optional
         Of a model on the hub.
+    dictionary : ForeignDictionary, optional
+        Dictionaries made elsewhere, in place of learning them.
 
     Raises
     ------
@@ -78,6 +83,9 @@ def prepare(
         precision=_precision(config, folder),
         token=config.token,
     )
+    taken = b""
+    if dictionary is not None:
+        config, taken = take_dictionary(config, dictionary, vision.n_layers, vision.d_model)
     _check_fit(config, vision, len(rows))
     if config.dictionary.starts > 1 and not image_set.attribute_names:
         raise ConfigError(
@@ -119,6 +127,14 @@ def prepare(
         "model": _source(model, folder),
         "images": reference if is_remote(folder) else within(reference, folder),
     }
+    if dictionary is not None:
+        sources["dictionary"] = _source(dictionary.path, folder)
+        keep_dictionary(folder, taken)
+    elif config.dictionary.method == IMPORTED:
+        lay = read_log(folder)["sources"].get("dictionary")
+        place = None if lay is None else folder / lay
+        find_again(folder, config, place, (vision.n_layers, vision.d_model))
+        sources |= {} if lay is None else {"dictionary": lay}
     write_bytes(
         folder / BUILD_RECORD, to_json({"sources": sources, "stages": read_log(folder)["stages"]})
     )
@@ -193,7 +209,7 @@ def read_sources(folder: Path) -> tuple[str | Path, str]:
             f"{folder / BUILD_RECORD} is missing or damaged, so it is unknown from which model "
             f"and images the study was started. {advice}"
         )
-    places = {name: located(place, folder) for name, place in sources.items()}
+    places = {name: located(sources[name], folder) for name in ("model", "images")}
     fetched = recorded_commit(folder) is not None and not Path(places["model"]).exists()
     for name, place in places.items():
         elsewhere = is_hub_set(place) or (name == "model" and fetched)
@@ -234,7 +250,7 @@ def _check_fit(config: BuildConfig, vision: VisionModel, n_images: int) -> None:
         )
     n_atoms = dictionary.n_atoms or 4 * vision.d_model
     most = int(n_images * SPLIT_SHARES[TRAIN])
-    if n_atoms > most + 1:
+    if n_atoms > most + 1 and dictionary.method != IMPORTED:
         raise ConfigError(
             f"n_atoms is {n_atoms}, and {n_images} images leave only about {most} for training: a "
             "dictionary needs at least one training image for each atom. Lower n_atoms or give "

@@ -120,7 +120,7 @@ def _time_dictionary(work: Work, known: Speed) -> tuple[float, float]:
         "batch-topk-sae": BatchTopKSAE,
         "relu-sae": ReluSAE,
     }
-    kind = kinds[config.method]
+    kind = kinds.get(config.method, TopKSAE)  # one made elsewhere is coded as its atoms are
 
     def seconds(n_steps: int) -> float:
         began = time.perf_counter()

@@ -23,6 +23,7 @@ from cgraph.cluster import as_executor, meeting
 from cgraph.config import BuildConfig
 from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, single_thread
+from cgraph.foreign_dictionary import ForeignDictionary
 from cgraph.job_setup import prepare, read_log, read_sources, recorded_commit
 from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
 from cgraph.object_paths import study_path
@@ -60,6 +61,7 @@ def build_study(
     executor: Executor | AnyExecutor | None = None,
     origin: dict[str, Any] | None = None,
     revision: str | None = None,
+    dictionary: str | Path | ForeignDictionary | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     expected: Mapping[str, float] | None = None,
 ) -> Study:
@@ -88,6 +90,8 @@ def build_study(
         For the manifest: the command and settings that made the model too.
     revision : str, optional
         Branch, tag or commit of a model on the hub; its main branch if left out.
+    dictionary : str, Path or ForeignDictionary, optional
+        Dictionaries made elsewhere, in place of learning them.
     on_progress : callable, optional
         Called with a `Progress` whenever a part is finished.
     expected : mapping of str to float, optional
@@ -105,9 +109,13 @@ def build_study(
     """
     folder = study_path(out).absolute()
     config = config or BuildConfig()
+    if dictionary is not None and not isinstance(dictionary, ForeignDictionary):
+        dictionary = ForeignDictionary(dictionary)
     chosen = as_executor(executor, workers)
     with folder_lock(folder) as check_lock:
-        job, manifest = prepare(model, images, folder, config, origin, revision)
+        job, manifest = prepare(
+            model, images, folder, config, origin, revision=revision, dictionary=dictionary
+        )
         expected = expected or plan(job, manifest, getattr(chosen, "n_workers", 1))
         with meeting(chosen, folder, WORK, (job.model, Path(job.images))):
             _Build(job, manifest, chosen, on_progress, check_lock).run(expected)

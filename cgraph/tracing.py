@@ -172,9 +172,24 @@ def model_folder(study: Study) -> Path:
             return fetched
     raise ModelError(
         f"The model {study.manifest.model['id']!r} of study {study.name!r} was not found. Looked "
-        f"for: {', '.join(str(folder) for folder in candidates)}. Set {MODEL_VARIABLE} to its "
-        "folder; stored images can be traced without it."
+        f"for: {', '.join(str(folder) for folder in dict.fromkeys(candidates))}. Set "
+        f"{MODEL_VARIABLE} to its folder. New images, the answer of the network and names by text "
+        "need it; everything else works without."
     )
+
+
+def missing_model(study: Study) -> str:
+    """Return the sentence that says where the model of a study was looked for in vain, or nothing.
+
+    Parameters
+    ----------
+    study : Study
+    """
+    try:
+        model_folder(study)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def load_model(study: Study) -> VisionModel:

@@ -72,6 +72,10 @@ class DemoConfig:
     )
     """How concepts and graph are found."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values, as a manifest keeps them."""
+        return {**dataclasses.asdict(self), "build": self.build.to_manifest()}
+
 
 def remake(
     out: str | Path,
@@ -116,7 +120,7 @@ def remake(
             folder,
             config.build,
             workers=workers,
-            origin={"command": COMMAND, "settings": dataclasses.asdict(config)},
+            origin={"command": COMMAND, "settings": config.to_dict()},
             on_progress=lambda progress: told(_shifted(progress), ""),
         )
         if QUALITY not in study.manifest.files:
@@ -126,7 +130,7 @@ def remake(
 
 
 def _same_settings(folder: Path, config: DemoConfig) -> None:
-    wanted = dataclasses.asdict(config)
+    wanted = config.to_dict()
     path = folder / _SETTINGS
     if path.is_file():
         if read_json(path) != wanted:

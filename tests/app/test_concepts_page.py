@@ -268,7 +268,7 @@ class TestInFull:
         assert len(sheet.histogram_csv().splitlines()) == 25
 
     def test_a_model_without_texts_says_so(self, study: Study) -> None:
-        assert "By text: unknown, the model of this study was not found." in text(
+        assert "By text: not known without the model. The model" in text(
             run_page(PAGE, concept="L2/3")
         )
 

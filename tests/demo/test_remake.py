@@ -57,7 +57,7 @@ def test_one_call_makes_everything(made, told):
     assert load_model(study).d_model == study.d_model == 96
     assert not (made / ".training").exists() and not (made / ".building").exists()
     assert study.manifest.origin["command"] == "cgraph demo"
-    assert study.manifest.origin["settings"] == dataclasses.asdict(TINY)
+    assert study.manifest.origin["settings"] == TINY.to_dict()
     assert [report[0].stage for report in told if report[0].done == report[0].total] == [
         *DEMO_STAGES
     ] or {report[0].stage for report in told} == set(DEMO_STAGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from html import escape
 
 import streamlit as st
 
@@ -103,6 +104,13 @@ def _turn(page: tuple[tuple[str, int | None], int], step: int) -> None:
 
 
 def _upload(traced: TracedImage, on_image: Callable[[str], None]) -> None:
+    from cgraph.tracing import missing_model
+
+    if missing := missing_model(traced.study):
+        st.html(
+            "<p class='cg-quiet' role='status'>Images that you bring cannot be traced here. "
+            f"{escape(missing)}</p>"
+        )
     with st.container(key="cg-upload", horizontal=True, vertical_alignment="center", gap="medium"):
         key = uploads.uploader_key(_UPLOADER)
         # Without a list of types: the browser would refuse a file and not say why.

@@ -8,13 +8,14 @@ from html import escape
 import streamlit as st
 
 from cgraph.concept import ConceptId
-from cgraph.errors import CgraphError, ModelError
+from cgraph.errors import CgraphError
 from cgraph.progress import duration
 from cgraph.study import Study
 from cgraph.text_names import TextName
 from cgraph.text_tower import has_text_tower
 from cgraph.ui import resources, words
 from cgraph.ui.terms import term
+from cgraph.unpacked import archive_of
 
 _ASKED = "text.asked"
 _STOP = "leave the page to stop"
@@ -61,14 +62,18 @@ def _table(name: TextName) -> str:
 
 
 def _offer(study: Study) -> None:
-    from cgraph.tracing import model_folder
+    from cgraph.tracing import missing_model, model_folder
 
-    try:
-        folder = model_folder(study)
-    except ModelError:
-        _quiet("By text: unknown, the model of this study was not found.")
+    if missing := missing_model(study):
+        _quiet(f"By text: not known without the model. {escape(missing)}")
         return
-    if not has_text_tower(folder):
+    if archive_of(study.path):
+        _quiet(
+            "By text: not looked for yet. The study is read from a zip file, which is not changed: "
+            "<code>cgraph import</code> unpacks it, and there words can be found and kept."
+        )
+        return
+    if not has_text_tower(model_folder(study)):
         _quiet("By text: this model knows no texts.")
         return
     if st.session_state.pop(_ASKED, None) == study.name and _find(study):

@@ -1,0 +1,466 @@
+"""Dictionaries made elsewhere: the codes are those of each layout's own forward pass.
+
+The forward passes are written out here, in float64, from what SAELens, Prisma and overcomplete
+publish of theirs.
+"""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cgraph.dictionary import TopKEncoder
+from cgraph.errors import CgraphError, ConfigError, DataError
+from cgraph.foreign_dictionary import ForeignDictionary
+
+D_MODEL, N_ATOMS, N_LAYERS = 24, 40, 3
+
+
+@pytest.fixture
+def tokens():
+    rng = np.random.default_rng(5)
+    return (rng.standard_normal((300, D_MODEL)) + 0.5).astype(np.float32)
+
+
+def saelens_arrays(seed, threshold=False):
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "W_enc": rng.standard_normal((D_MODEL, N_ATOMS)),
+        "b_enc": 0.3 * rng.standard_normal(N_ATOMS) - 1,
+        "W_dec": rng.standard_normal((N_ATOMS, D_MODEL)) * rng.uniform(0.3, 3, (N_ATOMS, 1)),
+        "b_dec": rng.standard_normal(D_MODEL),
+    }
+    if threshold:
+        arrays["threshold"] = rng.uniform(0, 3, N_ATOMS)
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def write_saelens(root, cfg, seed=0, **options):
+    """Three folders as SAELens saves them; return the arrays of each layer."""
+    layers = []
+    for block in range(N_LAYERS):
+        folder = root / f"blocks.{block}.hook_resid_post"
+        folder.mkdir(parents=True)
+        layers.append(saelens_arrays(seed + block, **options))
+        save_file(layers[-1], folder / "sae_weights.safetensors")
+        hook = {"hook_name": f"blocks.{block}.hook_resid_post", "d_in": D_MODEL, "d_sae": N_ATOMS}
+        (folder / "cfg.json").write_text(json.dumps({**hook, **cfg}))
+        save_file({"sparsity": np.ones(N_ATOMS)}, folder / "sparsity.safetensors")
+    return layers
+
+
+def keep_top(values, k):
+    """torch.topk of each row, then ReLU."""
+    kept = np.zeros_like(values)
+    for row, own in zip(kept, values, strict=True):
+        best = np.argsort(-own, kind="stable")[:k]
+        row[best] = np.maximum(own[best], 0)
+    return kept
+
+
+def saelens_forward(arrays, tokens, activation, subtract=True, by_length=False):
+    """Feature activations and reconstruction, as SAELens computes them."""
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    pre = (tokens - subtract * wide["b_dec"]) @ wide["W_enc"] + wide["b_enc"]
+    lengths = np.linalg.norm(wide["W_dec"], axis=1) if by_length else np.ones(N_ATOMS)
+    acts = activation(pre * lengths, wide)
+    return acts, acts / lengths @ wide["W_dec"] + wide["b_dec"]
+
+
+def check_same(dictionary, tokens, acts, decoded, coefficients=None):
+    """The same concepts are active, coefficients are in the units of unit atoms."""
+    codes = dictionary.encode(tokens)
+    dense = codes.to_csr().toarray()
+    assert np.array_equal(dense != 0, acts > 0)
+    assert (dense != 0).any(axis=1).mean() > 0.9  # the test would notice
+    assert np.allclose(np.linalg.norm(dictionary.atoms, axis=1), 1, atol=1e-6)
+    assert np.allclose(dictionary.decode(codes), decoded, atol=1e-3)
+    if coefficients is not None:
+        assert np.allclose(dense, coefficients, rtol=1e-4, atol=1e-4)
+
+
+def read(path, **options):
+    return ForeignDictionary(path, **options).read(N_LAYERS, D_MODEL)
+
+
+def relu(pre, _):
+    return np.maximum(pre, 0)
+
+
+def jumprelu(pre, arrays):
+    return np.maximum(pre, 0) * (pre > arrays["threshold"])
+
+
+def top5(pre, _):
+    return keep_top(pre, 5)
+
+
+OLD_TOPK = {"architecture": "standard", "activation_fn_str": "topk",
+            "activation_fn_kwargs": {"k": 5}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cfg", "activation", "nnz"),
+    [
+        ({"architecture": "standard"}, relu, N_ATOMS),
+        ({"architecture": "standard", "activation_fn_str": "relu"}, relu, N_ATOMS),
+        ({"architecture": "topk", "k": 5}, top5, 5),
+        (OLD_TOPK, top5, 5),
+        ({"architecture": "jumprelu"}, jumprelu, N_ATOMS),
+    ],
+)
+@pytest.mark.parametrize("subtract", [True, False])
+def test_saelens(tmp_path, tokens, cfg, activation, nnz, subtract):
+    cfg = {**cfg, "apply_b_dec_to_input": subtract, "normalize_activations": "none"}
+    layers = write_saelens(tmp_path, cfg, threshold=activation is jumprelu)
+    for arrays, dictionary in zip(layers, read(tmp_path), strict=True):
+        acts, decoded = saelens_forward(arrays, tokens, activation, subtract)
+        lengths = np.linalg.norm(arrays["W_dec"], axis=1)
+        check_same(dictionary, tokens, acts, decoded, acts * lengths)
+        assert dictionary.max_nnz == nnz
+        assert (dictionary.encode(tokens).to_csr().toarray() != 0).sum(axis=1).max() <= nnz
+
+
+def test_saelens_topk_by_length(tmp_path, tokens):
+    """With rescale_acts_by_decoder_norm other concepts win."""
+    cfg = {"architecture": "topk", "k": 5, "rescale_acts_by_decoder_norm": True}
+    layers = write_saelens(tmp_path, cfg)
+    for arrays, dictionary in zip(layers, read(tmp_path), strict=True):
+        acts, decoded = saelens_forward(arrays, tokens, top5, by_length=True)
+        check_same(dictionary, tokens, acts, decoded, acts)
+        plain, _ = saelens_forward(arrays, tokens, top5)
+        assert ((plain > 0) != (acts > 0)).any()
+
+
+def test_prisma(tmp_path, tokens):
+    """Flat files, config.json beside each in a folder, hook_point with the layer left open."""
+    layers = []
+    for block in range(N_LAYERS):
+        folder = tmp_path / f"sae-{block}"
+        folder.mkdir()
+        layers.append(saelens_arrays(block))
+        save_file(layers[-1], folder / "weights.safetensors")
+        said = {
+            "hook_point": "blocks.{layer}.hook_resid_post",
+            "hook_point_layer": block,
+            "activation_fn_str": "topk",
+            "activation_fn_kwargs": {"k": 5},
+            "normalize_activations": None,
+        }
+        (folder / "config.json").write_text(json.dumps(said))
+    for arrays, dictionary in zip(layers, read(tmp_path), strict=True):
+        check_same(dictionary, tokens, *saelens_forward(arrays, tokens, top5))
+
+
+def test_what_goes_into_a_block_is_what_came_out_of_the_one_before(tmp_path, tokens):
+    layers = write_saelens(tmp_path, {"architecture": "topk", "k": 5})
+    for block in range(N_LAYERS):
+        place = tmp_path / f"blocks.{block}.hook_resid_post" / "cfg.json"
+        said = json.loads(place.read_text())
+        said["metadata"] = {"hook_name": f"blocks.{block + 1}.hook_resid_pre"}
+        del said["hook_name"]
+        place.write_text(json.dumps(said))
+    check_same(read(tmp_path)[0], tokens, *saelens_forward(layers[0], tokens, top5))
+    said["metadata"] = {"hook_name": "blocks.0.hook_resid_pre"}
+    place.write_text(json.dumps(said))
+    with pytest.raises(DataError, match="codes what goes into the first block"):
+        read(tmp_path)
+
+
+def test_the_largest_are_kept_where_the_number_varies(tmp_path, tokens):
+    notes = []
+    layers = write_saelens(tmp_path, {"architecture": "standard"})
+    found = ForeignDictionary(tmp_path, 5, notes.append).read(N_LAYERS, D_MODEL)
+    check_same(found[1], tokens, *saelens_forward(layers[1], tokens, top5))
+    assert "All layers: the number of active concepts varies; the largest 5 are kept." in notes
+    assert any(note.startswith("All layers: atoms were not of length 1") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "sentence"),
+    [
+        ({"normalize_activations": "layer_norm"}, "scales every token by itself"),
+        ({"normalize_activations": "constant_norm_rescale"}, "scales every token by itself"),
+        ({"normalize_activations": "expected_average_only_in"}, "fold_activation_norm_scaling"),
+        ({"architecture": "gated"}, "is of architecture 'gated'"),
+        ({"activation_fn_str": "tanh-relu"}, "with activation 'tanh-relu'"),
+        ({"finetuning_scaling_factor": True}, "uses finetuning_scaling_factor"),
+        ({"rescale_acts_by_decoder_norm": True}, "rescale_acts_by_decoder_norm with relu"),
+        ({"hook_name": "blocks.1.hook_mlp_out"}, "what flows through 'blocks.1.hook_mlp_out'"),
+        ({"hook_name": "blocks.7.hook_resid_post"}, "is for layer 8, counted from 1"),
+        ({"architecture": "topk", "k": 2.5}, "says k = 2.5, which is no whole number"),
+        ({"architecture": "topk", "k": 99}, "max_nnz is 99, and"),
+    ],
+)
+def test_saelens_that_cannot_be_taken_over(tmp_path, cfg, sentence):
+    write_saelens(tmp_path, {"architecture": "standard", **cfg})
+    with pytest.raises(CgraphError, match=re.escape(sentence)):
+        read(tmp_path)
+
+
+def test_without_a_description(tmp_path):
+    write_saelens(tmp_path, {})
+    for place in tmp_path.rglob("cfg.json"):
+        place.unlink()
+    with pytest.raises(DataError, match=r"has no cfg\.json or config\.json beside it"):
+        read(tmp_path)
+
+
+def overcomplete_state(seed, norm):
+    rng = np.random.default_rng(seed)
+    atoms = rng.standard_normal((N_ATOMS, D_MODEL))
+    state = {
+        "dictionary._weights": atoms / np.linalg.norm(atoms, axis=1, keepdims=True),
+        "encoder.final_block.0.weight": rng.standard_normal((N_ATOMS, D_MODEL)),
+        "encoder.final_block.0.bias": rng.standard_normal(N_ATOMS),
+    }
+    if norm:
+        state |= {
+            "encoder.final_block.1.weight": rng.uniform(0.5, 2, N_ATOMS),
+            "encoder.final_block.1.bias": rng.standard_normal(N_ATOMS),
+            "encoder.final_block.1.running_mean": rng.standard_normal(N_ATOMS),
+            "encoder.final_block.1.running_var": rng.uniform(1, 9, N_ATOMS),
+        }
+    state = {name: array.astype(np.float32) for name, array in state.items()}
+    if norm:
+        state["encoder.final_block.1.num_batches_tracked"] = np.array(7)
+    return state
+
+
+def overcomplete_codes(state, tokens):
+    """Linear, BatchNorm in evaluation, ReLU: by torch's own modules."""
+    import torch
+
+    linear = torch.nn.Linear(D_MODEL, N_ATOMS).double()
+    modules = [linear, torch.nn.ReLU()]
+    if "encoder.final_block.1.weight" in state:
+        modules.insert(1, torch.nn.BatchNorm1d(N_ATOMS).double())
+    network = torch.nn.Sequential(*modules).eval()
+    start = "encoder.final_block."
+    own = {n.removeprefix(start): torch.tensor(a) for n, a in state.items() if n.startswith(start)}
+    network.load_state_dict(own)
+    with torch.no_grad():
+        return network(torch.tensor(tokens).double()).numpy()
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_overcomplete_topk(tmp_path, tokens, norm):
+    states = [overcomplete_state(layer, norm) for layer in range(N_LAYERS)]
+    for layer, state in enumerate(states, start=1):
+        save_file(state, tmp_path / f"layer-{layer:02d}.safetensors")
+    with pytest.raises(DataError, match="Give --max-nnz with the top_k of a TopKSAE"):
+        read(tmp_path)
+    for state, dictionary in zip(states, read(tmp_path, max_nnz=6), strict=True):
+        acts = keep_top(overcomplete_codes(state, tokens), 6)
+        check_same(dictionary, tokens, acts, acts @ state["dictionary._weights"], acts)
+
+
+def test_overcomplete_batch_topk(tmp_path, tokens):
+    """Active at the running threshold or above it; the threshold is no part of the state."""
+    states = [overcomplete_state(layer, norm=True) for layer in range(N_LAYERS)]
+    for layer, state in enumerate(states, start=1):
+        folder = tmp_path / f"layer{layer}"
+        folder.mkdir()
+        save_file(state, folder / "state.safetensors")
+        (folder / "cfg.json").write_text('{"running_threshold": 1.25}')
+    for state, dictionary in zip(states, read(tmp_path), strict=True):
+        codes = overcomplete_codes(state, tokens)
+        acts = codes * (codes >= 1.25)
+        check_same(dictionary, tokens, acts, acts @ state["dictionary._weights"], acts)
+
+
+def test_at_the_threshold_itself(tmp_path):
+    """Powers of two, so that nothing is rounded: 1.5 is active at a threshold of 1.5."""
+    eye = np.eye(2, 2, dtype=np.float32)
+    for layer in (1, 2):
+        state = {
+            "dictionary._weights": eye,
+            "encoder.final_block.0.weight": eye,
+            "encoder.final_block.0.bias": np.zeros(2, np.float32),
+            "running_threshold": np.array([1.5], np.float32),
+        }
+        save_file(state, tmp_path / f"layer-{layer}.safetensors")
+    dictionary = ForeignDictionary(tmp_path).read(2, 2)[0]
+    tokens = np.array([[1.5, 1.4999999]], np.float32)
+    assert dictionary.encode(tokens).to_csr().toarray().tolist() == [[1.5, 0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"encoder.mlp_blocks.0.0.weight": np.ones((2, 2))}, "holds encoder.mlp_blocks.0.0.weight"),
+        ({"thresholds": np.ones(2)}, "holds thresholds, which no TopKSAE"),
+        ({"dictionary._weights": 2 * np.ones((N_ATOMS, D_MODEL))}, "are not of length 1"),
+        ({"encoder.final_block.1.weight": np.ones(N_ATOMS)}, "without running_var"),
+    ],
+)
+def test_overcomplete_that_cannot_be_taken_over(tmp_path, change, sentence):
+    state = {**overcomplete_state(0, norm=False), **change}
+    for layer in range(N_LAYERS):
+        save_file(state, tmp_path / f"{layer}.safetensors")
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read(tmp_path, max_nnz=5)
+
+
+def plain_arrays(seed, encoder=False):
+    rng = np.random.default_rng(seed)
+    arrays = {"atoms": 2 * rng.standard_normal((N_ATOMS, D_MODEL)),
+              "mean": rng.standard_normal(D_MODEL)}  # fmt: skip
+    if encoder:
+        arrays["encoder.weight"] = rng.standard_normal((N_ATOMS, D_MODEL))
+        arrays["encoder.bias"] = rng.standard_normal(N_ATOMS)
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize(
+    "form", ["layer-{:02d}.{}", "layers.{}.{}", "{}/{}", "blocks.{}.hook_resid_post.{}", "L{}/{}"]
+)
+def test_all_layers_in_one_file(tmp_path, tokens, suffix, form):
+    first = 0 if "blocks" in form or form == "{}/{}" else 1
+    layers = [plain_arrays(layer) for layer in range(N_LAYERS)]
+    arrays = {form.format(n, name): array for n, own in enumerate(layers, start=first)
+              for name, array in own.items()}  # fmt: skip
+    path = tmp_path / f"atoms.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **arrays)
+    else:
+        save_file(arrays, path)
+    for own, dictionary in zip(layers, read(path, max_nnz=4), strict=True):
+        unit = own["atoms"] / np.linalg.norm(own["atoms"], axis=1, keepdims=True)
+        assert np.allclose(dictionary.atoms, unit, atol=1e-6)
+        assert np.array_equal(dictionary.mean, own["mean"])
+
+
+def test_atoms_alone_are_coded_by_pursuit(tmp_path, tokens):
+    from sklearn.linear_model import orthogonal_mp
+
+    for layer in range(1, N_LAYERS + 1):
+        arrays = plain_arrays(layer)
+        del arrays["mean"]
+        save_file(arrays, tmp_path / f"layer_{layer}.safetensors")
+    notes = []
+    source = ForeignDictionary(tmp_path, on_note=notes.append)
+    found = source.read(N_LAYERS, D_MODEL, nonnegative=False, usual_nnz=4)
+    assert "All layers: there is no mean, and none is subtracted." in notes
+    assert any("signed orthogonal matching pursuit, with at most 4" in note for note in notes)
+    expected = orthogonal_mp(
+        found[0].atoms.T.astype(float), tokens[:50].T.astype(float), n_nonzero_coefs=4
+    ).T
+    dense = found[0].encode(tokens[:50]).to_csr().toarray()
+    assert np.allclose(dense, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("threshold", [None, "one", "each"])
+def test_a_plain_encoder(tmp_path, tokens, threshold):
+    layers = [plain_arrays(layer, encoder=True) for layer in range(N_LAYERS)]
+    above = {"one": np.array([2.0]), "each": np.linspace(0, 4, N_ATOMS)}.get(threshold)
+    for layer, own in enumerate(layers):
+        extra = {} if above is None else {"encoder.threshold": above.astype(np.float32)}
+        np.savez(tmp_path / f"{layer}.npz", **own, **extra)
+    for own, dictionary in zip(layers, read(tmp_path), strict=True):
+        pre = (tokens - own["mean"]) @ own["encoder.weight"].T + own["encoder.bias"]
+        acts = keep_top(pre, 10) if above is None else np.maximum(pre, 0) * (pre > above)
+        check_same(dictionary, tokens, acts, acts @ own["atoms"] + own["mean"])
+
+
+def test_one_that_cgraph_made(tmp_path, tiny_study, tokens):
+    """The dictionaries of one study for another image set."""
+    found = ForeignDictionary(tiny_study.path / "dictionary.safetensors").read(4, 24)
+    for layer in range(1, 5):
+        own = tiny_study.dictionary(layer)
+        ours, theirs = (d.encode(tokens).to_csr() for d in (own, found[layer - 1]))
+        assert (ours != theirs).nnz == 0
+
+
+def test_half_precision(tmp_path, tokens):
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    layers = [saelens_arrays(layer) for layer in range(N_LAYERS)]
+    for block, arrays in enumerate(layers):
+        folder = tmp_path / f"block{block}"
+        folder.mkdir()
+        half = {name: torch.tensor(array).bfloat16() for name, array in arrays.items()}
+        save_torch(half, folder / "sae_weights.safetensors")
+        (folder / "cfg.json").write_text('{"architecture": "standard"}')
+        layers[block] = {name: tensor.float().numpy() for name, tensor in half.items()}
+    for arrays, dictionary in zip(layers, read(tmp_path), strict=True):
+        check_same(dictionary, tokens, *saelens_forward(arrays, tokens, relu))
+
+
+def test_missing_twice_and_other_sizes(tmp_path):
+    for layer in (1, 3):
+        save_file(plain_arrays(layer), tmp_path / f"layer-{layer}.safetensors")
+    with pytest.raises(DataError, match=r"has no dictionary for layer 2 of 3, counted from 1"):
+        read(tmp_path)
+    with pytest.raises(DataError, match=r"has no dictionary for layers 2, 4, 5 of 5"):
+        ForeignDictionary(tmp_path).read(5, D_MODEL)
+    save_file(plain_arrays(2), tmp_path / "layer-2.safetensors")
+    with pytest.raises(DataError, match=r"atoms in .* has shape \(40, 24\), .* needs \(40, 32\)"):
+        ForeignDictionary(tmp_path).read(3, 32)
+    np.savez(tmp_path / "layer-2.npz", **plain_arrays(2))
+    with pytest.raises(DataError, match=r"are both for layer 2, counted from 1"):
+        read(tmp_path)
+    (tmp_path / "layer-2.npz").unlink()
+    small = {"atoms": plain_arrays(2)["atoms"][:30]}
+    save_file(small, tmp_path / "layer-2.safetensors")
+    with pytest.raises(DataError, match="have 30 and 40 atoms"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sae.pt", "sae.pth", "weights.bin"])
+def test_pickles_are_refused_with_the_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    for place in (tmp_path / name, tmp_path):
+        with pytest.raises(ConfigError, match=r"may hold code, and is not read.*save_file"):
+            read(place)
+
+
+def test_what_is_no_dictionary(tmp_path):
+    with pytest.raises(ConfigError, match="There is no file or folder"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"neither \.safetensors nor \.npz files"):
+        read(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"must end in \.safetensors or \.npz"):
+        read(tmp_path / "notes.txt")
+    (tmp_path / "layer-1.safetensors").write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"layer-1\.safetensors cannot be read"):
+        read(tmp_path)
+    np.savez(tmp_path / "objects.npz", atoms=np.array([{}], dtype=object))
+    with pytest.raises(DataError, match=r"objects\.npz cannot be read"):
+        read(tmp_path / "objects.npz")
+    np.savez(tmp_path / "other.npz", **{f"layer-{n}.x": np.ones(2) for n in (1, 2, 3)})
+    with pytest.raises(DataError, match="holds x: that is none of the layouts"):
+        read(tmp_path / "other.npz")
+    bad = plain_arrays(0)
+    bad["atoms"][3] = 0
+    np.savez(tmp_path / "zero.npz", **{f"{n}.{k}": a for n in range(3) for k, a in bad.items()})
+    with pytest.raises(DataError, match=r"Atom 3 of .* has length 0"):
+        read(tmp_path / "zero.npz")
+    np.savez(tmp_path / "a.npz", **plain_arrays(0))
+    with pytest.raises(DataError, match="It is not known for which layer"):
+        read(tmp_path / "a.npz")
+
+
+def test_as_many_rows_at_a_time_as_memory_allows(tmp_path, tokens, monkeypatch):
+    """With many atoms fewer tokens are encoded at a time, and codes are the same."""
+    write_saelens(tmp_path, {"architecture": "standard"})
+    dictionary = read(tmp_path)[0]
+    whole = dictionary.encode(tokens)
+    seen = []
+    encode = TopKEncoder.encode
+
+    def counted(self, centred, max_nnz):
+        seen.append(len(centred))
+        return encode(self, centred, max_nnz)
+
+    monkeypatch.setattr(TopKEncoder, "encode", counted)
+    monkeypatch.setattr("cgraph.dictionary._SCORES", 70 * N_ATOMS)
+    parts = dictionary.encode(tokens)
+    assert seen == [70, 70, 70, 70, 20]
+    assert np.array_equal(parts.indices, whole.indices)
+    assert np.allclose(parts.coefficients, whole.coefficients, rtol=1e-5)
