@@ -1,8 +1,8 @@
 """How far off estimates are: ``python tests/benchmarks/estimates.py MODEL IMAGES [OPTION ...]``.
 
 The build is estimated from sizes alone, then measured as ``cgraph build`` does before it starts,
-and then really made, in a temporary folder; further options are those of ``cgraph build``. Times are
-by the clock, so other work on the machine counts: the load is printed too.
+and then really made, in a temporary folder; further options are those of ``cgraph build``. Times
+are by the clock, so other work on the machine counts: the load is printed too.
 """
 
 from __future__ import annotations
