@@ -28,6 +28,7 @@ MAIN_DRAWINGS = {
     "Evaluation": ("/Evaluation", ".figure svg"),
     "Counterfactual": ("/Counterfactual", ".cf-summary"),
     "Concepts": ("/Concepts", ".cards button"),
+    "Build": ("/Build", ".st-key-cg-build-panel button"),
 }
 
 WATCH = """(() => {
