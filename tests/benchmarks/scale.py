@@ -44,7 +44,7 @@ from tests.benchmarks.machine import describe, table
 class Size:
     """What a study has."""
 
-    images: int = 4000
+    images: int = 8000
     atoms: int = 256
     nonzeros: int = 8
     layers: int = 3
