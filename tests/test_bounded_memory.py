@@ -211,7 +211,7 @@ def _write_pictures(path: Path, n: int) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks and limits are read from Linux")
 def test_a_build_of_ten_times_more_images_in_the_same_memory(tmp_path):
-    model = tiny.write_model(tmp_path / "model", width=192, n_layers=2)
+    model = tiny.write_model(tmp_path / "model", width=768, n_layers=2)
     settings = CONFIG.to_dict() | {"part_size": 500}
     settings["dictionary"]["max_tokens"] = settings["predictor"]["max_train"] = 1400
     config, script = json.dumps(settings), tmp_path / "builder.py"
@@ -228,6 +228,6 @@ def test_a_build_of_ten_times_more_images_in_the_same_memory(tmp_path):
         peaks[n] = {entry["stage"]: entry["peak_memory_mb"] for entry in stages_of}
     growth = {stage: peaks[20_000][stage] - peaks[2000][stage] for stage in peaks[2000]}
     print(peaks)
-    # All tokens of a layer have 15 MB, in double precision 31; all thumbnails 16; the attributes as
-    # dictionaries about 10.
-    assert max(growth.values()) < 12, growth
+    # The tokens of one layer alone have 61 MB, in double precision 123. What is left is the list of
+    # the images, and memory that allocators keep.
+    assert max(growth.values()) < 40, growth

@@ -113,3 +113,38 @@ def test_settings_are_frozen():
 def test_settings_of_the_preparation(settings, message):
     with pytest.raises(ConfigError, match=message):
         BuildConfig(dictionary=DictionaryConfig(**settings))
+
+
+def test_a_manifest_names_limits_only_where_they_were_changed():
+    """Studies that no limit touches keep the bytes that they had before there were limits."""
+    stored = BuildConfig().to_manifest()
+    assert BuildConfig.from_dict(stored) == BuildConfig()
+    for part, names in (("dictionary", ["max_tokens"]), ("predictor", ["max_train"])):
+        assert not {*names} & {*stored[part]}
+    changed = BuildConfig(
+        dictionary=DictionaryConfig(max_tokens=5000), predictor=PredictorConfig(max_measured=70)
+    )
+    stored = changed.to_manifest()
+    assert stored["dictionary"]["max_tokens"] == 5000
+    assert stored["predictor"]["max_measured"] == 70
+    assert "max_train" not in stored["predictor"]
+    assert BuildConfig.from_dict(stored) == changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        (DictionaryConfig, {"max_tokens": 0}, "max_tokens is 0"),
+        (
+            DictionaryConfig,
+            {"n_atoms": 300, "max_tokens": 200},
+            "n_atoms is 300 and max_tokens 200.*Lower n_atoms or raise max_tokens",
+        ),
+        (PredictorConfig, {"max_train": 0}, "max_train is 0"),
+        (PredictorConfig, {"max_measured": -1}, "max_measured is -1"),
+    ],
+)
+def test_limits_out_of_range(kind, settings, sentence):
+    name = "dictionary" if kind is DictionaryConfig else "predictor"
+    with pytest.raises(ConfigError, match=sentence):
+        BuildConfig(**{name: kind(**settings)})

@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgraph.dealing import as_keys, deal, deal_key, deal_keys
@@ -59,6 +59,7 @@ def _slowly(hashes, seed):
     return [part_of[value] for value in hashes]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=20), st.integers(0, 3))
 def test_the_deal_is_that_of_the_format(values, seed):
     hashes = [str(value) for value in values] + [f"other {n}" for n in range(200)]
