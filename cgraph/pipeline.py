@@ -29,6 +29,7 @@ from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
     is_intact,
+    keys_with_receipt,
     peak_memory_mb,
     perform,
     read_receipt,
@@ -207,7 +208,8 @@ class _Build:
         """Run the calls of a stage that have no receipt yet; return all receipts in order."""
         keys = ["-".join(f"{number:05d}" for number in call) for call in calls]
         receipts = {}
-        for key in keys:
+        left = keys_with_receipt(self.job.folder, stage)
+        for key in (key for key in keys if key in left):
             receipt = read_receipt(self.job.folder, stage, key)
             if receipt:
                 receipts[key] = receipt
