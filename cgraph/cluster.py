@@ -64,7 +64,9 @@ def as_executor(executor: Executor | AnyExecutor | None, workers: int | None) ->
 
 
 @contextmanager
-def meeting(executor: Executor, folder: Path, work: str, places: Sequence[Path]) -> Iterator[None]:
+def meeting(
+    executor: Executor, folder: Path, work: str, places: Sequence[str | Path]
+) -> Iterator[None]:
     """See to it that workers see what they need, before they are given any work.
 
     Parameters
@@ -74,7 +76,7 @@ def meeting(executor: Executor, folder: Path, work: str, places: Sequence[Path])
         The study folder.
     work : str
         Folder in it for working files.
-    places : sequence of Path
+    places : sequence of str or Path
         What else workers read.
 
     Raises

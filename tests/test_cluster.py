@@ -13,6 +13,7 @@ import pytest
 import tiny
 import whole_objects
 from distributed import Client, LocalCluster
+from worker_tasks import die
 
 from cgraph import cluster as cluster_module
 from cgraph.cli import main
@@ -223,10 +224,6 @@ class TestBeforeItStarts:
             pytest.raises(ClusterError, match=r"No worker has joined .* within"),
         ):
             build_study(*tiny_inputs, tmp_path / "s", tiny.CONFIG, executor=client.get_executor())
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_task_that_takes_its_workers_with_it():
