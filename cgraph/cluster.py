@@ -64,7 +64,9 @@ def as_executor(executor: Executor | AnyExecutor | None, workers: int | None) ->
 
 
 @contextmanager
-def meeting(executor: Executor, folder: Path, work: str, places: Sequence[Path]) -> Iterator[None]:
+def meeting(
+    executor: Executor, folder: Path, work: str, places: Sequence[str | Path]
+) -> Iterator[None]:
     """See to it that workers see what they need, before they are given any work.
 
     Parameters
@@ -74,7 +76,7 @@ def meeting(executor: Executor, folder: Path, work: str, places: Sequence[Path])
         The study folder.
     work : str
         Folder in it for working files.
-    places : sequence of Path
+    places : sequence of str or Path
         What else workers read.
 
     Raises
@@ -179,11 +181,12 @@ class DaskExecutor(FuturesExecutor):
             try:
                 yield from super().run(function, calls)
             except KilledWorker as error:
+                died = error.allowed_failures + 1
+                who = "1 worker died while it" if died == 1 else f"{died} workers died while they"
                 raise WorkerLost(
-                    f"{error.allowed_failures + 1} workers died one after the other while they "
-                    f"ran the same part, the last one {error.last_worker.address}; most often "
-                    "memory ran out. Finished work is kept: give each worker more memory or fewer "
-                    "threads, then run the same command again."
+                    f"{who} had the same part to do, the last one {error.last_worker.address}; "
+                    "most often memory ran out. Finished work is kept: give each worker more "
+                    "memory or fewer threads, then run the same command again."
                 ) from None
 
     @contextmanager
@@ -224,7 +227,10 @@ class DaskExecutor(FuturesExecutor):
 
     def _count(self) -> None:
         """Count the threads of all workers: they come and go."""
-        threads = sum(self.client.nthreads().values())
+        try:
+            threads = sum(self.client.nthreads().values())
+        except (OSError, RuntimeError):
+            raise self._lost() from None
         self._counted = time.monotonic()
         if threads:
             self._seen = self._counted

@@ -32,6 +32,7 @@ from cgraph.receipts import (
     Receipt,
     forget_peak_memory,
     is_intact,
+    keys_with_receipt,
     peak_memory_mb,
     perform,
     read_receipt,
@@ -233,7 +234,8 @@ class _Build:
         """Run the calls of a stage that have no receipt yet; return all receipts in order."""
         keys = ["-".join(f"{number:05d}" for number in call) for call in calls]
         receipts = {}
-        for key in keys:
+        left = keys_with_receipt(self.job.folder, stage)
+        for key in (key for key in keys if key in left):
             receipt = read_receipt(self.job.folder, stage, key)
             if receipt:
                 receipts[key] = receipt

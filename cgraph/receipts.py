@@ -62,6 +62,18 @@ def read_receipt(folder: Path, stage: str, key: str) -> Receipt | None:
     return receipt if all(is_intact(folder, p, r) for p, r in files.items()) else None
 
 
+def keys_with_receipt(folder: Path, stage: str) -> set[str]:
+    """Return the calls of a stage that left a receipt, whatever it is worth.
+
+    One listing, since to look for each of a million takes hours in an object store.
+    """
+    try:
+        entries = list(receipts_folder(folder, stage).iterdir())
+    except FileNotFoundError:
+        return set()
+    return {entry.name.removesuffix(".json") for entry in entries}
+
+
 def remove_receipt(folder: Path, stage: str, key: str) -> None:
     """Have a call made again."""
     (receipts_folder(folder, stage) / f"{key}.json").unlink(missing_ok=True)

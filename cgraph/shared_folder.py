@@ -113,7 +113,7 @@ def objection(terms: Terms) -> str:
 
 
 @contextmanager
-def shared_terms(folder: Path, work: str, places: Iterable[Path]) -> Iterator[Terms]:
+def shared_terms(folder: Path, work: str, places: Iterable[str | Path]) -> Iterator[Terms]:
     """Lay a token into a study folder for as long as workers are asked.
 
     Parameters
@@ -121,13 +121,13 @@ def shared_terms(folder: Path, work: str, places: Iterable[Path]) -> Iterator[Te
     folder : Path
     work : str
         Folder in it for working files.
-    places : iterable of Path
-        What else workers must see; places that do not exist here are no paths.
+    places : iterable of str or Path
+        What else workers must see. What is no path of this machine, such as a URL, is passed over.
     """
     token = secrets.token_hex(16)
     token_file = folder / f"{work}/shared-{token[:8]}.json"
     write_bytes(token_file, to_json(token))
-    here = tuple(place for place in places if place.exists())
+    here = tuple(path for path in map(Path, places) if path.exists())
     try:
         yield Terms(folder, token_file, token, here, own_versions())
     finally:

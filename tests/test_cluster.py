@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 
+import dask
 import dask_cluster
 import fsspec
 import pytest
 import tiny
 import whole_objects
 from distributed import Client, LocalCluster
+from worker_tasks import die
 
 from cgraph import cluster as cluster_module
 from cgraph.cli import main
@@ -222,6 +224,18 @@ class TestBeforeItStarts:
             pytest.raises(ClusterError, match=r"No worker has joined .* within"),
         ):
             build_study(*tiny_inputs, tmp_path / "s", tiny.CONFIG, executor=client.get_executor())
+
+
+def test_a_task_that_takes_its_workers_with_it():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as local,
+        Client(local) as client,
+        pytest.raises(WorkerLost, match=r"^1 worker died .* same part .*127\.0\.0\.1:\d+; most"),
+    ):
+        list(cluster_module.DaskExecutor(client.get_executor()).run(die, [()]))
 
 
 def test_no_worker_is_left(tiny_inputs, tmp_path, monkeypatch):

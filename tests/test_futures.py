@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import tiny
+from joblib.externals.loky import get_reusable_executor
+from worker_tasks import die, double, threads
 
 from cgraph.errors import ClusterError
 from cgraph.executors import LOOK_AHEAD, ProcessExecutor, WorkerLost
@@ -27,10 +29,6 @@ def contents(folder):
         for path in folder.rglob("*")
         if path.is_file() and path.name not in ("build.json", ".lock")
     }
-
-
-def double(number):
-    return 2 * number
 
 
 class Measured(ThreadPoolExecutor):
@@ -140,34 +138,20 @@ def test_ctrl_c_cancels_what_is_waiting():
     assert len(started) <= 8
 
 
-def threads():
-    import numpy as np
-    import torch
-    from threadpoolctl import threadpool_info
-
-    np.ones((4, 4)) @ np.ones((4, 4))
-    pools = [pool["num_threads"] for pool in threadpool_info()]
-    return os.getpid(), torch.get_num_threads(), pools
-
-
-@pytest.mark.parametrize("kind", ["threads", "processes"])
+@pytest.mark.parametrize("kind", ["threads", "processes", "loky"])
 def test_workers_use_one_thread(kind, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
-    pool = (
-        ThreadPoolExecutor(1)
-        if kind == "threads"
-        else ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    )
-    with pool:
+    pools_of = {
+        "threads": lambda: ThreadPoolExecutor(1),
+        "processes": lambda: ProcessPoolExecutor(1, mp_context=get_context("spawn")),
+        "loky": lambda: get_reusable_executor(max_workers=1, reuse=False),
+    }
+    with pools_of[kind]() as pool:
         [(_, (pid, torch_threads, pools))] = FuturesExecutor(pool).run(threads, [()])
     assert (pid == os.getpid()) == (kind == "threads")
     assert torch_threads == 1
     assert pools and set(pools) == {1}
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_broken_pool_is_a_sentence():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import dask_cluster
 import fsspec
 import pytest
 import tiny
@@ -101,16 +102,14 @@ def test_a_kill_of_several_processes_loses_nothing(store, tiny_inputs, tiny_stud
     process = subprocess.Popen(
         [*command, "--workers", "2"],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    for line in process.stderr:
-        if "dictionary: 1 of" in line:
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-    process.wait(timeout=60)
-    process.stderr.close()
+    try:
+        dask_cluster.wait_for(lambda: any("receipts" in name for name in os.listdir(store)))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     lock = json.loads(ObjectPath("whole://b/discs/.lock").read_bytes())
     assert lock["pid"] == process.pid
     assert not is_finished()
