@@ -125,6 +125,10 @@ def test_tokens_and_edits_equal_those_of_the_model_itself(tmp_path: Path, family
     # Layers are told apart: no two of them are alike.
     assert min(abs(expected[i] - expected[j]).max() for i in range(3) for j in range(i)) > 0.01
 
+    # Going on from every layer with nothing added is the run as it was.
+    nothing = np.zeros((len(pixels), D_MODEL), dtype=np.float32)
+    np.testing.assert_array_equal(model.class_tokens(pixels, lambda *_: nothing), tokens)
+
     # The blocks after a layer, on its output as it was and with something added to what is read.
     for layer in range(1, N_LAYERS + 1):
         as_it_was = read(
