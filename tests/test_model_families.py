@@ -267,6 +267,15 @@ def test_other_models_are_told_what_was_looked_for(tmp_path: Path, kind: str, fo
     )
 
 
+def test_a_network_that_wants_more_than_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(build("siglip2"), tmp_path, "vit")
+    monkeypatch.setattr("cgraph.model_inputs.takes", lambda network, name: False)
+    with pytest.raises(ModelError, match=r"does not take the 32 × 32 pixels .* missing 2 required"):
+        VisionModel.load(folder)
+
+
 @pytest.mark.parametrize("kind", ["vit", "siglip", "siglip2", "dinov3", "mae"])
 def test_half_precision_stays_near_full_precision(tmp_path: Path, kind: str) -> None:
     folder = save(build(kind), tmp_path, kind)
