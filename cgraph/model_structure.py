@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cgraph.checkpoint import WANTED, first_line
-from cgraph.errors import ConfigError, ModelError
+from cgraph.errors import CgraphError, ConfigError, ModelError
 from cgraph.model_inputs import N_PLACES, network_inputs
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ def _find_blocks(
             continue
         try:
             first, again = (_block_outputs(network, blocks, pixels) for _ in range(2))
-        except (RuntimeError, ValueError) as error:
+        except CgraphError:
+            raise
+        except Exception as error:  # networks refuse what they are given by many kinds of exception
             size = " × ".join(map(str, pixels.shape[2:]))
             raise ModelError(
                 f"The model in {path} does not take the {size} pixels that its preprocessing "
@@ -213,7 +215,8 @@ def _first_input(
     taken: list[torch.Tensor] = []
 
     def hook(_: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        taken.append((args[0] if args else kwargs["hidden_states"]).clone())
+        tokens = next(value for value in (*args, *kwargs.values()) if hasattr(value, "shape"))
+        taken.append(tokens.clone())
 
     handle = blocks[0].register_forward_pre_hook(hook, with_kwargs=True)
     try:

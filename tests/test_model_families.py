@@ -125,6 +125,10 @@ def test_tokens_and_edits_equal_those_of_the_model_itself(tmp_path: Path, family
     # Layers are told apart: no two of them are alike.
     assert min(abs(expected[i] - expected[j]).max() for i in range(3) for j in range(i)) > 0.01
 
+    # Going on from every layer with nothing added is the run as it was.
+    nothing = np.zeros((len(pixels), D_MODEL), dtype=np.float32)
+    np.testing.assert_array_equal(model.class_tokens(pixels, lambda *_: nothing), tokens)
+
     # The blocks after a layer, on its output as it was and with something added to what is read.
     for layer in range(1, N_LAYERS + 1):
         as_it_was = read(
@@ -261,6 +265,15 @@ def test_other_models_are_told_what_was_looked_for(tmp_path: Path, kind: str, fo
     assert "cgraph looks for a vision transformer, such as ViT, DeiT, CLIP, SigL" in str(
         error.value
     )
+
+
+def test_a_network_that_wants_more_than_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(build("siglip2"), tmp_path, "vit")
+    monkeypatch.setattr("cgraph.model_inputs.takes", lambda network, name: False)
+    with pytest.raises(ModelError, match=r"does not take the 32 × 32 pixels .* missing 2 required"):
+        VisionModel.load(folder)
 
 
 @pytest.mark.parametrize("kind", ["vit", "siglip", "siglip2", "dinov3", "mae"])
