@@ -6,6 +6,7 @@ deleted at any time. Files are whole or absent, so any number of processes may s
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import json
 import os
@@ -182,3 +183,19 @@ class HostTurns:
                     "CGRAPH_CACHE name a folder you may write to."
                 ) from None
         return turn
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` asks to wait, or None.
+
+    Source: RFC 9110, section 10.2.3: a number of seconds, or a date.
+    """
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, when.timestamp() - time.time())

@@ -13,7 +13,6 @@ redirects to anything else are dead links.
 
 from __future__ import annotations
 
-import email.utils
 import math
 import os
 import threading
@@ -21,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ from PIL import Image
 
 from cgraph import __version__
 from cgraph.decoding import load_image
-from cgraph.download_cache import DownloadCache, HostTurns, cache_folder
+from cgraph.download_cache import DownloadCache, HostTurns, cache_folder, retry_after
 from cgraph.errors import ConfigError, FetchError, ImageError
 from cgraph.prefetching import Prefetcher
 
@@ -131,10 +131,18 @@ class _Dead(Exception):
 class _Passing(Exception):
     """The request failed, and may succeed at another time."""
 
-    def __init__(self, reason: str, wait: float | None = None, reached: bool = True) -> None:
+    def __init__(
+        self,
+        reason: str,
+        wait: float | None = None,
+        *,
+        reached: bool = True,
+        lasting: bool = False,
+    ) -> None:
         super().__init__(reason)
-        self.wait = wait
-        self.reached = reached
+        self.wait = wait  # seconds that the server asks for
+        self.reached = reached  # whether there was a server
+        self.lasting = lasting  # whether it counts as dead if the last attempt ends so
 
 
 @lru_cache(maxsize=4)
@@ -237,7 +245,7 @@ class Downloader:
         for attempt in range(self.settings.attempts):
             self._turns.wait(host)
             try:
-                data = self._request(url)
+                data, whole = self._request(url, host)
                 load_image(data, url)  # a picture that ends too early is no picture
             except _Passing as error:
                 failure = error
@@ -245,9 +253,8 @@ class Downloader:
                 reason = str(error).removeprefix(url).strip()
                 if "truncated" not in reason:
                     raise _Dead(f"what it sends {reason}") from None
-                failure = _Passing(f"what it sends {reason}")
+                failure = _Passing(f"what it sends {reason}", lasting=whole)
             else:
-                self._reached(host)
                 return data
             if failure.reached:
                 self._reached(host)
@@ -259,6 +266,8 @@ class Downloader:
                 wait = failure.wait
             if attempt + 1 < self.settings.attempts:
                 time.sleep(wait)
+        if failure.lasting:
+            raise _Dead(str(failure))
         if not failure.reached:
             self._missed(host)
         raise failure
@@ -299,17 +308,21 @@ class Downloader:
             session = self._local.session = requests.Session()
             session.headers["User-Agent"] = AGENT
             session.max_redirects = _MOST_REDIRECTS
+            # What a server sends must not depend on what was fetched before.
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         return session
 
-    def _request(self, url: str) -> bytes:
-        """Ask once for an image; return its bytes."""
+    def _request(self, url: str, host: str) -> tuple[bytes, bool]:
+        """Ask once for an image; return its bytes, and whether the server said how many."""
         import requests
 
         end = time.monotonic() + 6 * self.settings.timeout
         errors = requests.exceptions
         try:
             with self._session().get(url, stream=True, timeout=self.settings.timeout) as answer:
-                return self._body(answer, end)
+                self._reached(host)
+                # A body that is shorter than announced is an error of `requests`.
+                return self._body(answer, end), "Content-Length" in answer.headers
         except (errors.InvalidURL, errors.MissingSchema) as error:
             raise _Dead(f"it is no address ({error})") from None
         except errors.InvalidSchema:
@@ -376,19 +389,3 @@ def _cause(error: BaseException) -> str:
         seen = inner
     text = str(seen.args[-1] if seen.args else seen)
     return text.partition("\n")[0].rpartition("): ")[2][:200].rstrip(".") or type(seen).__name__
-
-
-def retry_after(value: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks to wait, or None.
-
-    Source: RFC 9110, section 10.2.3: a number of seconds, or a date.
-    """
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, when.timestamp() - time.time())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +155,38 @@ def test_addresses_give_the_same_again_and_only_what_may_pass_is_asked_again(
     assert third.manifest.images["n_skipped"] == 2
     assert picture(third, 5).size == (tiny.SIDE, tiny.SIDE)
     assert len(served.asked) == 1, "the picture lay in the cache"
+
+
+@pytest.mark.slow  # its small twin is the stop in the test above
+def test_a_build_from_the_net_that_is_killed_again_and_again(
+    served: Server, model: Path, photos: Path, expected: Study, tmp_path: Path
+) -> None:
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.png"))]
+    for answer in served.answers.values():
+        answer.pause = 0.02
+    rows = "".join(f"{served.url}/{name},{name.split('/')[0]}\n" for name in names)
+    (tmp_path / "list.csv").write_text(f"image_url,folder\n{rows}")
+    folder = tmp_path / "killed" / "discs"
+    script = (
+        "import json, sys; from cgraph.pipeline import build_study;"
+        "from cgraph.config import BuildConfig; model, images, out, config = sys.argv[1:];"
+        "build_study(model, images, out, BuildConfig.from_dict(json.loads(config)), workers=1)"
+    )
+    arguments = [str(model), str(tmp_path / "list.csv"), str(folder), json.dumps(CONFIG.to_dict())]
+    for enough in (20, 75, 130):
+        child = subprocess.Popen([sys.executable, "-c", script, *arguments])
+        while len(served.asked) < enough:
+            assert child.poll() is None, "the build ended before it could be killed"
+            time.sleep(0.001)
+        child.kill()
+        child.wait()
+    study = resume_study(folder, workers=1)
+    ids = {"images.arrow", "examples"}
+    found = {p: d for p, d in contents(folder).items() if p.split("/")[0] not in ids}
+    assert found == {p: d for p, d in contents(expected.path).items() if p in found}
+    assert len(found) > 20 and study.manifest.images["n_skipped"] == 0
+    # A kill loses what was on its way, at most one picture for each connection.
+    assert len(served.asked) <= N_IMAGES + 3 * 17
 
 
 def test_a_data_set_of_the_hub(
