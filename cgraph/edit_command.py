@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
     edit.add_argument(
         "--images", type=Path, required=True, help="folder of images, Parquet, or drawn scenes"
     )
-    edit.add_argument("--study", type=Path, required=True, help="a study folder")
+    edit.add_argument("--study", type=Path, required=True, help="a study folder or zip file")
     edit.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     edit.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
     edit.set_defaults(run=run)
