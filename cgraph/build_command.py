@@ -64,7 +64,7 @@ def add_parsers(commands: Any) -> None:
     job_commands.add_parsers(commands)
 
     info = commands.add_parser("info", help="show a study's settings and held-out figures")
-    info.add_argument("study", help="a study folder")
+    info.add_argument("study", help="a study folder or zip file")
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     trace = commands.add_parser("trace", help="show the active concepts of images, and their edges")
     trace.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    trace.add_argument("--study", required=True, help="a study folder")
+    trace.add_argument("--study", required=True, help="a study folder or zip file")
     trace.add_argument(
         "--json",
         nargs="?",

@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
         help="folder or zip file of images, Parquet, a list, drawn scenes or hub:owner/name, as "
         "for cgraph build",
     )
-    edit.add_argument("--study", required=True, help="a study folder")
+    edit.add_argument("--study", required=True, help="a study folder or zip file")
     edit.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     edit.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
     edit.set_defaults(run=run)

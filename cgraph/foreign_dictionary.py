@@ -226,9 +226,11 @@ class _Reader:
                 f"{self.place} was trained with normalize_activations {normalised!r}, which is not "
                 f"read. {advice}"
             )
-        for name in ("finetuning_scaling_factor",):
+        for name in ("finetuning_scaling_factor", "is_transcoder"):
             if said.get(name):
                 raise DataError(f"{self.place} uses {name}, which is not read.")
+        if said.get("use_patches_only"):
+            self.notes.append("it was trained on patch tokens alone, and codes class tokens here")
         architecture = str(said.get("architecture", "standard"))
         named = said.get("activation_fn_str") or said.get("activation_fn") or "relu"
         options = said.get("activation_fn_kwargs") or {}

@@ -230,6 +230,8 @@ def _hook(description: Mapping[str, Any]) -> str | None:
             hook = part.get("hook_name") or part.get("hook_point")
             if isinstance(hook, str):
                 return hook.replace("{layer}", str(layer))
+    if isinstance(description.get("layer_subtype"), str) and layer is not None:  # Prisma
+        return f"blocks.{layer}.{description['layer_subtype']}"
     return None
 
 

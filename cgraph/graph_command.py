@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
         description="Write all concepts and edges of a study, those that filters keep, one pair of "
         "layers, what lies around a concept, or the strongest paths between sets of concepts.",
     )
-    graph.add_argument("study", help="a study folder")
+    graph.add_argument("study", help="a study folder or zip file")
     graph.add_argument("--format", choices=_FORMATS, required=True, help="kind of file")
     graph.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     graph.add_argument("--sign", choices=_SIGNS, default="both", help="keep edges of one sign")

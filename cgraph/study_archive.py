@@ -90,6 +90,8 @@ def export_study(
         raise StudyError(f"The zip file to write is {str(out)!r}: its name must end in {SUFFIX}.")
     if out.is_dir():
         raise StudyError(f"{out} is a folder. Give the name of a zip file to write.")
+    if folder.is_file():
+        raise StudyError(f"{folder} is one file already. Copy it, or give a study folder.")
     manifest = Manifest.read(folder)
     found = FolderFiles(folder)
     names = travelling(found, manifest, with_model=with_model and model is None)
@@ -341,6 +343,16 @@ def read_manifest(place: Path) -> Manifest:
 
 def holds_study(archive: Path) -> bool:
     """Return whether a zip file is a study, or too damaged to tell."""
+    try:
+        found = archive.stat()
+    except OSError:
+        return True
+    return _holds_study(archive, found.st_size, found.st_mtime_ns)
+
+
+# The app looks every few seconds, and a zip of a million photographs takes a second to list.
+@lru_cache(maxsize=256)
+def _holds_study(archive: Path, size: int, modified: int) -> bool:
     try:
         with zipfile.ZipFile(archive) as found:
             return any(PurePosixPath(name).name == MANIFEST for name in found.namelist())

@@ -135,23 +135,43 @@ def test_saelens_topk_by_length(tmp_path, tokens):
 
 
 def test_prisma(tmp_path, tokens):
-    """Flat files, config.json beside each in a folder, hook_point with the layer left open."""
-    layers = []
+    """Its config.json has a layer and what of it; folders may be called anything."""
+    layers, notes = [], []
     for block in range(N_LAYERS):
-        folder = tmp_path / f"sae-{block}"
+        folder = tmp_path / f"run-{7 - block}"
         folder.mkdir()
         layers.append(saelens_arrays(block))
         save_file(layers[-1], folder / "weights.safetensors")
         said = {
-            "hook_point": "blocks.{layer}.hook_resid_post",
+            "model_name": "open-clip:some/model",
             "hook_point_layer": block,
+            "layer_subtype": "hook_resid_post",
+            "d_in": D_MODEL,
             "activation_fn_str": "topk",
             "activation_fn_kwargs": {"k": 5},
-            "normalize_activations": None,
+            "cls_token_only": False,
+            "use_patches_only": block == 1,
+            "normalize_activations": "none",
+            "dtype": {"__type__": "torch.dtype", "value": "torch.float32"},
+            "architecture": "standard",
+            "is_transcoder": False,
         }
         (folder / "config.json").write_text(json.dumps(said))
-    for arrays, dictionary in zip(layers, read(tmp_path), strict=True):
+    found = ForeignDictionary(tmp_path, on_note=notes.append).read(N_LAYERS, D_MODEL)
+    for arrays, dictionary in zip(layers, found, strict=True):
         check_same(dictionary, tokens, *saelens_forward(arrays, tokens, top5))
+    assert any(note.startswith("Layers 2: it was trained on patch tokens") for note in notes)
+
+
+def test_an_old_hook_point_with_the_layer_left_open(tmp_path, tokens):
+    layers = write_saelens(tmp_path, {"architecture": "topk", "k": 5})
+    for block in range(N_LAYERS):
+        place = tmp_path / f"blocks.{block}.hook_resid_post" / "cfg.json"
+        said = json.loads(place.read_text())
+        del said["hook_name"]
+        said |= {"hook_point": "blocks.{layer}.hook_resid_post", "hook_point_layer": 2 - block}
+        place.write_text(json.dumps(said))
+    check_same(read(tmp_path)[0], tokens, *saelens_forward(layers[2], tokens, top5))
 
 
 def test_what_goes_into_a_block_is_what_came_out_of_the_one_before(tmp_path, tokens):
@@ -187,6 +207,7 @@ def test_the_largest_are_kept_where_the_number_varies(tmp_path, tokens):
         ({"architecture": "gated"}, "is of architecture 'gated'"),
         ({"activation_fn_str": "tanh-relu"}, "with activation 'tanh-relu'"),
         ({"finetuning_scaling_factor": True}, "uses finetuning_scaling_factor"),
+        ({"is_transcoder": True}, "uses is_transcoder"),
         ({"rescale_acts_by_decoder_norm": True}, "rescale_acts_by_decoder_norm with relu"),
         ({"hook_name": "blocks.1.hook_mlp_out"}, "what flows through 'blocks.1.hook_mlp_out'"),
         ({"hook_name": "blocks.7.hook_resid_post"}, "is for layer 8, counted from 1"),

@@ -90,3 +90,32 @@ def test_the_command_line(bare: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         assert err.startswith(f"cgraph: {WHAT_IS_MISSING}")
         assert WHAT_TO_DO in err
         assert err.count(str(bare / "model")) == 1
+
+
+def test_a_zip_shows_as_its_folder_does_and_is_not_written(
+    app_environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The built-in study with its model, packed: pages, the network's pictures, names."""
+    from cgraph.study_archive import export_study
+
+    app_environment.setenv("CGRAPH_CACHE", str(tmp_path / "cache"))
+    app_environment.setenv("CGRAPH_STUDIES", str(tmp_path / "shelf"))
+    archive = export_study(ROOT / "data/demo", tmp_path / "shelf" / "demo.zip")
+    packed = archive.read_bytes()
+    app = run()
+    assert not app.error
+    assert "cannot be traced here" not in text(app)
+    assert payloads(app, "cgraph_trace_graph")
+    from cgraph.picture_source import picture
+
+    study = Study.open(archive)
+    row = study.examples[0]
+    assert picture(study, row).size == picture(Study.open(ROOT / "data/demo"), row).size
+    app = run_page("pages/4_Concepts.py", concept="L12/3")
+    assert "The study is read from a zip file, which is not changed" in text(app)
+    app.text_input(key="naming.text.demo.L12/3").set_value("a name")
+    app.text_input(key="naming.author.demo.L12/3").set_value("somebody")
+    click(app, "Save")
+    assert "no name can be kept in it" in app.error[0].value
+    assert "cgraph import" in app.error[0].value
+    assert archive.read_bytes() == packed
