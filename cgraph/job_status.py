@@ -80,10 +80,11 @@ class JobStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time that the whole build will still take, less what passed since it told."""
-        if self.progress is None or self.progress.build_seconds_left is None or self.told is None:
+        """Time that a build at work will still take in all, less what passed since it told."""
+        told = self.progress.build_seconds_left if self.progress else None
+        if told is None or self.told is None or not self.is_active:
             return None
-        return max(0.0, self.progress.build_seconds_left - (time.time() - self.told))
+        return max(0.0, told - (time.time() - self.told))
 
     @property
     def seconds_spent(self) -> float:
