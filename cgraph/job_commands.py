@@ -147,6 +147,8 @@ def run(options: argparse.Namespace, build: Callable[[argparse.Namespace, Report
     if options.estimate or options.background:
         return _before(options)
     settings = _settings(options)
+    if "://" in settings["out"]:  # a job is a process of one machine, and lies on its disk
+        return build(options, Reporter(None, detached=False))
     with job_record.recorded(Path(settings["out"]), settings, quiet=options.detached) as job:
         return build(options, Reporter(job, detached=options.detached))
 
@@ -157,7 +159,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     for name, value in values.items():
         # What is no path of this machine, such as the id of a model on the Hub, stays as it is.
         if isinstance(value, str | Path):
-            is_path = name == "out" or (name in ("model", "images") and Path(value).exists())
+            is_out = name == "out" and "://" not in str(value)
+            is_path = is_out or (name in ("model", "images") and Path(value).exists())
             values[name] = str(Path(value).absolute() if is_path else value)
     return values
 
