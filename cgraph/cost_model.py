@@ -98,8 +98,9 @@ class Speed:
         For coding one token.
     factor : float
         Of all other work: 1 on the machine of `REFERENCE`, 2 where it takes twice as long.
-    base_mb : float
-        Memory of one process that has loaded the libraries and the model.
+    base_mb, shared_mb : float
+        Memory of a process that has loaded the libraries and the model: its own, and what all
+        processes share.
     is_measured : bool
         Whether these were measured on this machine, or only follow from sizes.
     """
@@ -110,6 +111,7 @@ class Speed:
     code: float
     factor: float = 1.0
     base_mb: float = 0.0
+    shared_mb: float = 0.0
     is_measured: bool = False
 
 
@@ -143,7 +145,8 @@ class Reference:
     examples: float = 0.3
     per_stage: float = 0.05
     process_start: float = 3.0  # a worker loads its libraries, in every stage
-    libraries_mb: float = 420.0
+    libraries_mb: float = 340.0
+    shared_mb: float = 220.0
 
 
 REFERENCE = Reference()
@@ -170,7 +173,8 @@ def reference_speed(work: Work) -> Speed:
         forward=r.forward_overhead + work.flops / r.flops_per_second,
         fit_unit=pursuit if by_ksvd else r.sae_step + r.sae_step_per_entry * entries,
         code=pursuit if by_pursuit else linear,
-        base_mb=r.libraries_mb + 8 * work.n_parameters / MB,
+        base_mb=r.libraries_mb + 4 * work.n_parameters / MB,
+        shared_mb=r.shared_mb,
     )
 
 
@@ -249,13 +253,14 @@ def memory_mb(work: Work, speed: Speed) -> float:
     """Return the most memory that all processes of the build hold together, in MB."""
     width, atoms = work.d_model, work.n_atoms
     part = 4 * work.config.part_size * work.n_layers * width * 2
+    part += 12 * work.config.batch_size * work.n_tokens * work.mlp_width  # on its way
     learning = 4 * work.n_learned * width * 3 + 16 * width * atoms
     coded = 12 * work.n_images * work.mean_nnz * 3
     scores = 8 * 0.15 * work.n_images * min(atoms, 256)
     table = 6000.0 * work.n_images if work.workers == 1 else 0.0
     own = max(part, learning, coded + scores) / MB
     parent = 0.0 if work.workers == 1 else speed.base_mb + 6000.0 * work.n_images / MB
-    return work.workers * (speed.base_mb + own) + parent + table / MB
+    return speed.shared_mb + work.workers * (speed.base_mb + own) + parent + table / MB
 
 
 def disk_mb(work: Work) -> tuple[float, float]:

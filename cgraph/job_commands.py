@@ -164,6 +164,7 @@ def run(options: argparse.Namespace, build: Callable[[argparse.Namespace, Report
             )
         return _before(options)
     if is_remote(study_path(options.out)):
+        # A job is a process of one machine, and its record lies on the disk of that one.
         return build(options, Reporter(None, detached=options.detached))
     settings = _settings(options)
     with job_record.recorded(Path(settings["out"]), settings, quiet=options.detached) as job:
@@ -176,9 +177,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     for name, value in values.items():
         # What is no path of this machine, such as the id of a model on the Hub, stays as it is.
         if isinstance(value, str | Path):
-            is_path = name == "out" or (
-                name in ("model", "images", "dictionary") and Path(value).exists()
-            )
+            is_path = name == "out" or (name in _PLACES and Path(value).exists())
             values[name] = str(Path(value).absolute() if is_path else value)
     return values
 

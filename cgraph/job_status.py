@@ -82,10 +82,11 @@ class JobStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time that the whole build will still take, less what passed since it told."""
-        if self.progress is None or self.progress.build_seconds_left is None or self.told is None:
+        """Time that a build at work will still take in all, less what passed since it told."""
+        told = self.progress.build_seconds_left if self.progress else None
+        if told is None or self.told is None or not self.is_active:
             return None
-        return max(0.0, self.progress.build_seconds_left - (time.time() - self.told))
+        return max(0.0, told - (time.time() - self.told))
 
     @property
     def seconds_spent(self) -> float:
@@ -104,15 +105,13 @@ class JobStatus:
         if isinstance(expected, dict):
             weights |= {s: float(v) for s, v in expected.items() if isinstance(v, int | float)}
         done = sum(weights[stage] for stage in self.stages_done)
-        now, left = self.progress, self.seconds_left
+        now = self.progress
         if now is not None and now.stage in weights and now.stage not in self.stages_done:
             part = weights[now.stage] / max(1, now.total)
             # Of a part that is being made, what passed since the last one was finished.
             passed = time.time() - self.told if self.told is not None and self.is_active else 0.0
             done += part * now.done + min(passed, 0.9 * part * (now.done < now.total))
-        if left is not None and now is not None and isinstance(expected, dict):
-            return min(0.999, max(0.0, done / max(done + left, 1e-9)))
-        return min(0.999, done / sum(weights.values()))
+        return min(0.99, done / max(1e-9, sum(weights.values())))
 
     @property
     def is_active(self) -> bool:

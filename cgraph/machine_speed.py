@@ -16,7 +16,7 @@ from cgraph.config import PredictorConfig
 from cgraph.cost_model import Speed, Work, reference_speed, with_speed
 from cgraph.errors import ImageError
 from cgraph.images import pixel_hash, thumbnail
-from cgraph.receipts import peak_memory_mb
+from cgraph.processes import own_and_shared_mb
 from cgraph.stages import Job, images_of, model_of
 
 if TYPE_CHECKING:
@@ -41,9 +41,16 @@ def measure_speed(job: Job, work: Work) -> tuple[Speed, str]:
     read, forward, remark = _time_images(job, known)
     fit_unit, code = _time_dictionary(work, known)
     factor = _time_graph() / REFERENCE_FIT_SECONDS
-    base = max(known.base_mb / 4, peak_memory_mb())
+    base, shared = own_and_shared_mb() or (known.base_mb, known.shared_mb)
     speed = with_speed(
-        known, read=read, forward=forward, fit_unit=fit_unit, code=code, factor=factor, base_mb=base
+        known,
+        read=read,
+        forward=forward,
+        fit_unit=fit_unit,
+        code=code,
+        factor=factor,
+        base_mb=base,
+        shared_mb=shared,
     )
     return speed, remark
 

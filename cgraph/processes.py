@@ -98,6 +98,22 @@ def memory_mb(pid: int) -> float | None:
     return total / 2**10 if total else None
 
 
+def own_and_shared_mb() -> tuple[float, float] | None:
+    """Return the memory of this process: its own, and that of files that others may share.
+
+    In MB; ``None`` where the system does not tell.
+    """
+    try:
+        text = (_PROC / "self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = dict(line.split(":", 1) for line in text.splitlines() if line.startswith("Rss"))
+    if not {"RssAnon", "RssFile"} <= found.keys():
+        return None
+    own, shared = (int(found[name].split()[0]) / 2**10 for name in ("RssAnon", "RssFile"))
+    return own, shared
+
+
 def end(pid: int, birth: str, grace: float) -> bool:
     """End a process: ask it, wait, and kill it with its descendants if it does not answer.
 

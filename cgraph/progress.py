@@ -144,7 +144,11 @@ class ProgressWriter:
         if self._stage not in self._expected:
             return None
         # A build that took three times as long so far will go on so; a few seconds prove little.
-        pace = (self._spent + _PRIOR_SECONDS) / (self._spent_expected + _PRIOR_SECONDS)
+        spent, spent_expected = self._spent, self._spent_expected
+        if done_now:
+            spent += seconds
+            spent_expected += self._expected[self._stage] * done_now / max(1, self._total)
+        pace = (spent + _PRIOR_SECONDS) / (spent_expected + _PRIOR_SECONDS)
         rest = (self._total - self._done) / max(1, self._total)
         own = self._expected[self._stage] * pace * rest
         if done_now:

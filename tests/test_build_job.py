@@ -244,6 +244,28 @@ def test_a_damaged_record_is_an_interrupted_build(record, tmp_path):
     assert (job.state, job.settings, job.stages_done) == ("interrupted", {}, ("tokens",))
 
 
+def test_how_much_is_done_is_weighed_by_time(tmp_path):
+    stages = {"tokens": 60.0, "dictionary": 30.0, "graph": 10.0}
+    write_record(
+        tmp_path, state="stopped", estimate={"stages": {**dict.fromkeys(STAGES, 0.0), **stages}}
+    )
+    assert job_status.status(tmp_path).share_done == 0
+    (tmp_path / "study.json").write_text('{"stages": ["tokens", "split"]}')
+    assert job_status.status(tmp_path).share_done == pytest.approx(0.6)
+    progress = {
+        "stage": "dictionary", "stage_number": 3, "n_stages": 8, "done": 6, "total": 12,
+        "seconds": 1.0, "seconds_left": 5.0, "build_seconds_left": 1.0,
+    }  # fmt: skip
+    write_bytes(tmp_path / "progress.json", to_json(progress))
+    job = job_status.status(tmp_path)
+    assert job.share_done == pytest.approx(0.75)
+    assert job.seconds_left is None, "nobody is at work"
+    states = dict(job_status.stage_states(job))
+    assert [states[s] for s in ("tokens", "split", "dictionary", "codes")] == [
+        "done", "done", "now", "later",
+    ]  # fmt: skip
+
+
 def test_what_is_no_job(tmp_path, tiny_study):
     assert job_status.status(tmp_path) is None
     assert job_status.status(tiny_study.path).state == "finished"
@@ -255,7 +277,7 @@ def test_what_is_no_job(tmp_path, tiny_study):
         build_job.start({"model": "x"})
 
 
-def test_a_build_from_python_is_found_by_its_lock(tmp_path, tiny_study):
+def test_a_build_elsewhere_is_found_by_its_lock(tmp_path):
     from cgraph.store import folder_lock
 
     write_record(tmp_path, host="elsewhere")

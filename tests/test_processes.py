@@ -83,3 +83,13 @@ def test_memory_of_a_process_and_its_children():
         assert len(processes.family(process.pid)) == 2
         assert 80 <= processes.memory_mb(process.pid) <= 160
         process.stdin.close()
+
+
+def test_own_and_shared_memory_of_this_process():
+    own, shared = processes.own_and_shared_mb()
+    block = bytearray(64 << 20)
+    block[:: 1 << 12] = b"x" * len(block[:: 1 << 12])
+    more, same = processes.own_and_shared_mb()
+    assert 60 < more - own < 70
+    assert shared > 1
+    assert abs(same - shared) < 5

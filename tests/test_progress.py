@@ -47,7 +47,9 @@ def test_a_machine_that_is_slower_shows_in_all_that_follows(clock, tmp_path):
     for _ in range(4):
         clock.now += 30  # three times as long
         made.advance()
+    by_the_last_part = told[-1].build_seconds_left
     made.start("learn", total=10, done=0)
+    assert told[-1].build_seconds_left == by_the_last_part, "no jump between stages"
     pace = (120 + 10) / (40 + 10)
     assert told[-1].build_seconds_left == pytest.approx(pace * 110, abs=0.1)
     assert told[-1].build_seconds == 120

@@ -176,7 +176,8 @@ def store_upload(data: BinaryIO, root: Path, called: str) -> Path:
     from cgraph.zip_images import unpack_images
 
     folder = root / UPLOADS / called
-    unpack_images(data, folder)
+    if not folder.is_dir():  # its name stands for its content; a build may be reading it
+        unpack_images(data, folder)
     return folder
 
 
@@ -188,7 +189,7 @@ def upload_folder_name(filename: str, data: bytes) -> str:
         stem = slug(Path(filename).stem)[:40]
     except ConfigError:
         stem = "images"
-    return f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}"
+    return f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 def check(settings: Mapping[str, Any]) -> dict[str, Any]:

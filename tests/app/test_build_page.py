@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_pages import click, html, run, run_page
+from app_pages import APP, click, html, run, run_page
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -259,6 +259,26 @@ def test_a_running_build_is_found_by_anybody(home: Path) -> None:
     assert button(app, "build.resume").label == "Resume"
 
 
+def test_a_build_that_takes_longer_says_so(home: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        folder = write_job(
+            home / "birds", pid=process.pid, birth=processes.birth_of(process.pid),
+            estimate={"stages": {"tokens": 100.0, "dictionary": 100.0}},
+        )  # fmt: skip
+        progress = {
+            "stage": "tokens", "stage_number": 1, "n_stages": 8, "done": 1, "total": 4,
+            "seconds": 20.0, "seconds_left": 60.0, "build_seconds_left": 95.0,
+        }  # fmt: skip
+        write_bytes(folder / "progress.json", to_json(progress))
+        long_ago = time.time() - 1000
+        os.utime(folder / "progress.json", (long_ago, long_ago))
+        page = html(run_page(PAGE))
+        process.kill()
+    assert "taking longer than was expected" in page
+    share = int(page.split("aria-valuenow='")[1].split("'")[0])
+    assert 12 <= share <= 25, "at most the part that is being made is counted"
+
+
 @pytest.mark.parametrize(
     ("state", "error", "told", "label"),
     [
@@ -333,6 +353,13 @@ def test_other_pages_pass_over_a_study_that_is_being_built(
 
 
 # ---- what lies behind the form
+
+
+def test_the_server_takes_uploads_of_the_size_that_is_promised() -> None:
+    import tomllib
+
+    config = tomllib.loads((APP.parent / ".streamlit/config.toml").read_text())
+    assert config["server"]["maxUploadSize"] == build_choices.MOST_UPLOAD_MB
 
 
 def test_uploads_lie_beside_the_studies(tmp_path: Path) -> None:

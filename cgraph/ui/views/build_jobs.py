@@ -107,6 +107,8 @@ def _headline(job: JobStatus) -> str:
         told = "stopping; what is finished is kept"
     elif left is None:
         told = "getting ready: the model is loaded and the images are listed"
+    elif left < 1 and job.share_done < 0.95:
+        told = "taking longer than was expected"
     elif left < 1:
         told = "a moment left"
     else:

@@ -47,7 +47,9 @@ def edit_files(asking: Question, view: EditView) -> None:
         language="bash",
         wrap_lines=True,
     )
-    st.file_uploader("Load an edit", type=None, key=_LOAD, on_change=_load, args=(study, view))
+    st.file_uploader(
+        "Load an edit", key=_LOAD, max_upload_size=20, on_change=_load, args=(study, view)
+    )
     kept = view.other is not None
     st.button(
         "Keep this edit to compare with" if not kept else "Keep this edit instead",

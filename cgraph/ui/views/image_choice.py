@@ -116,6 +116,7 @@ def _upload(traced: TracedImage, on_image: Callable[[str], None]) -> None:
         # Without a list of types: the browser would refuse a file and not say why.
         st.file_uploader(
             "PNG, JPEG, WebP, GIF, BMP or TIFF images, one or many. They stay on this machine.",
+            max_upload_size=20,
             key=key,
             accept_multiple_files=True,
             on_change=uploads.receive,
