@@ -14,7 +14,7 @@ from typing import Any
 
 from cgraph.config import SPLIT_SHARES, TRAIN, BuildConfig
 from cgraph.errors import ConfigError, ModelError, StudyError
-from cgraph.image_reference import is_remote, located, parse_reference, within
+from cgraph.image_reference import as_begun, is_remote, located, parse_reference, within
 from cgraph.image_sample import write_sample
 from cgraph.images import open_images, sample_rows
 from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest, slug
@@ -73,6 +73,7 @@ def prepare(
         raise StudyError(
             f"{folder} holds {stranger.name} but no study. Choose a new folder for --out."
         )
+    images = as_begun(images, read_log(folder)["sources"].get("images"))
     image_set = open_images(images)
     rows = sample_rows(len(image_set), config.max_images, config.seed)
     vision = VisionModel.load(model)
