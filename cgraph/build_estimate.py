@@ -309,10 +309,10 @@ def estimate(
         except CgraphError as error:
             # The sentence is about the folder that was asked for.
             raise type(error)(str(error).replace(str(stand_in), str(folder))) from None
-    say("timing a batch of images, some steps of a dictionary and a small fit")
-    work, facts = _sizes(job, manifest, workers)
-    with single_thread():
-        speed, remark = measure_speed(job, work)
+        say("timing a batch of images, some steps of a dictionary and a small fit")
+        work, facts = _sizes(job, manifest, workers)
+        with single_thread():
+            speed, remark = measure_speed(job, work)
     if remark:
         facts["remark"] = remark
     return _estimate(work, speed, folder, facts)

@@ -29,7 +29,7 @@ from cgraph.hub_listing import (
     open_shard,
     read_footer,
     read_footers,
-    repository_folder,
+    shard_folder,
 )
 from cgraph.image_lists import ListSet
 from cgraph.image_reference import HubReference, parse_reference
@@ -203,8 +203,7 @@ class HubSet(RowGroupSet):
         return _map(path)
 
     def _group_path(self, file: int, group: int) -> Path:
-        shard: Shard = self._listing.shards[file]
-        folder = repository_folder(self._listing.reference.id) / shard.oid
+        folder = shard_folder(self._listing.reference, self._listing.shards[file])
         return folder / f"group-{group:05d}.arrow"
 
     def _fetch(self, place: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ answered about one commit never changes and is kept in the cache.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
 import os
 import re
@@ -81,6 +82,13 @@ def endpoint() -> str | None:
 def repository_folder(repository: str) -> Path:
     """Return the folder of the cache for one data set."""
     return cache_folder() / "hub" / repository.replace("/", "--")
+
+
+def shard_folder(reference: HubReference, shard: Shard) -> Path:
+    """Return the folder of the cache for one shard."""
+    # Of the hash that a server sends a hash is taken, so that it cannot lead out of the cache.
+    name = hashlib.sha256(shard.oid.encode()).hexdigest()
+    return repository_folder(reference.id) / name
 
 
 @contextmanager
@@ -330,7 +338,7 @@ def read_footer(reference: HubReference, shard: Shard) -> pq.FileMetaData:
     ImageError, FetchError
         See `hub_errors`; also if the file is damaged.
     """
-    path = repository_folder(reference.id) / shard.oid / "footer.parquet"
+    path = shard_folder(reference, shard) / "footer.parquet"
     with suppress(OSError, pa.ArrowException):
         return pq.read_metadata(path)
     with hub_errors(reference):

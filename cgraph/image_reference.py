@@ -21,6 +21,7 @@ _HUB = re.compile(
     r"(?::(?:(?P<config>[^:\s/]+)/)?(?P<split>[\w.-]+))?",
     re.ASCII,
 )
+_USUAL_CONFIG, _USUAL_SPLIT = "default", "train"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -92,6 +93,33 @@ def parse_reference(reference: str | Path) -> Path | HubReference:
     if found is None or path.exists() or Path(found["id"].partition("/")[0]).exists():
         return path
     return HubReference(**found.groupdict())
+
+
+def as_begun(reference: str | Path, kept: str | None) -> str | Path:
+    """Return what a build that was begun goes on with when the same command is given again.
+
+    A data set of the Hub that is asked for without a revision is then the commit that the build
+    began with, whatever has been uploaded since; and it need not be asked for on the Hub.
+
+    Parameters
+    ----------
+    reference
+        What is asked for.
+    kept
+        What the build began with, from its record; None for a new one.
+    """
+    asked = parse_reference(reference)
+    if kept is None or not is_remote(kept) or not isinstance(asked, HubReference):
+        return reference
+    begun = parse_reference(kept)
+    # Of a configuration or split that is not named only the usual ones are known to be meant.
+    same = (
+        isinstance(begun, HubReference)
+        and (asked.id, asked.revision) == (begun.id, None)
+        and (asked.config or _USUAL_CONFIG, asked.split or _USUAL_SPLIT)
+        == (begun.config, begun.split)
+    )
+    return kept if same else reference
 
 
 def is_remote(reference: str) -> bool:

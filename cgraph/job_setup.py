@@ -14,8 +14,8 @@ from typing import Any
 from cgraph.config import IMPORTED, SPLIT_SHARES, TRAIN, BuildConfig, Precision
 from cgraph.errors import ConfigError, ModelError, StudyError
 from cgraph.foreign_dictionary import ForeignDictionary
+from cgraph.image_reference import as_begun, located, parse_reference, within
 from cgraph.image_reference import is_remote as is_hub_set
-from cgraph.image_reference import located, parse_reference, within
 from cgraph.image_sample import write_sample
 from cgraph.images import open_images, sample_rows
 from cgraph.imported import find_again, keep_dictionary, take_dictionary
@@ -73,6 +73,7 @@ def prepare(
         raise StudyError(
             f"{folder} holds {stranger.name} but no study. Choose a new folder for --out."
         )
+    images = as_begun(images, read_log(folder)["sources"].get("images"))
     image_set = open_images(images)
     rows = sample_rows(len(image_set), config.max_images, config.seed)
     source = resolve_model(model, revision)  # after what is refused without fetching anything
@@ -122,11 +123,7 @@ def prepare(
         manifest = _same_study(Manifest.read(folder), manifest, folder)
     else:
         write_bytes(folder / MANIFEST, to_json(manifest.to_dict()))
-    reference = image_set.reference
-    sources = {
-        "model": _source(model, folder),
-        "images": reference if is_remote(folder) else within(reference, folder),
-    }
+    sources = {"model": _source(model, folder), "images": within(image_set.reference, folder)}
     if dictionary is not None:
         sources["dictionary"] = _source(dictionary.path, folder)
         keep_dictionary(folder, taken)

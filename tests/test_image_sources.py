@@ -225,6 +225,8 @@ def test_a_data_set_of_the_hub(
         assert {**before, "graph/edges.arrow": contents(expected.path)["graph/edges.arrow"]} == (
             contents(folder)
         )
+        net.repositories["owner/discs"]["main"] = ({"data/train.parquet": b"another"}, {})
+        build_study(model, "owner/discs", folder, CONFIG, workers=1)
         image_set.cache_clear()
         assert picture(study, 11).size == (tiny.SIDE, tiny.SIDE)
         assert not net.server.asked, "the commit that was built from lay in the cache"
