@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cgraph.dictionary import TopKEncoder
+from cgraph.dictionary import Dictionary, TopKEncoder
 from cgraph.errors import CgraphError, ConfigError, DataError
 from cgraph.foreign_dictionary import ForeignDictionary
+from cgraph.imported import centred_on
 
 D_MODEL, N_ATOMS, N_LAYERS = 24, 40, 3
 
@@ -134,6 +135,42 @@ def test_saelens_topk_by_length(tmp_path, tokens):
         assert ((plain > 0) != (acts > 0)).any()
 
 
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize(
+    ("cfg", "activation"),
+    [({"architecture": "topk", "k": 5}, top5), ({"architecture": "jumprelu"}, jumprelu)],
+)
+def test_tokens_that_are_scaled_first(tmp_path, tokens, cfg, activation, subtract):
+    """Prisma's default, layer_norm: the same concepts, coefficients in the units of the tokens."""
+    tokens = tokens * np.linspace(0.5, 3, len(tokens), dtype=np.float32)[:, None]
+    cfg = {**cfg, "normalize_activations": "layer_norm", "apply_b_dec_to_input": subtract}
+    layers = write_saelens(tmp_path, cfg, threshold=activation is jumprelu)
+    source = ForeignDictionary(tmp_path)
+    found = source.read(N_LAYERS, D_MODEL)
+    wide = tokens.astype(np.float64)
+    mu = wide.mean(axis=1, keepdims=True)
+    std = (wide - mu).std(axis=1, ddof=1, keepdims=True)
+    scaled = (wide - mu) / (std + 1e-5)
+    for layer, (arrays, read_in) in enumerate(zip(layers, found, strict=True), start=1):
+        acts, out = saelens_forward(arrays, scaled, activation, subtract)
+        decoded = out * std + mu
+        lengths = np.linalg.norm(arrays["W_dec"], axis=1)
+        settled = centred_on(read_in, source.to_centre[layer], tokens)
+        added = arrays["b_dec"] * std + mu  # what the decoder adds, token by token
+        assert np.allclose(settled.mean, added.mean(axis=0), atol=1e-5)
+        again = Dictionary.from_tensors(settled.to_tensors())
+        for dictionary in (read_in, settled, again):
+            codes = dictionary.encode(tokens)
+            dense = codes.to_csr().toarray()
+            assert np.array_equal(dense != 0, acts > 0)
+            assert np.allclose(dense, acts * lengths * std, rtol=1e-3, atol=1e-3)
+            assert np.allclose(dense @ dictionary.atoms + added, decoded, atol=1e-2)
+            pre = dictionary.pre_activations(tokens)
+            assert np.allclose(pre[dense != 0], dense[dense != 0], rtol=1e-3, atol=1e-3)
+            some = dictionary.pre_activations(tokens, np.array([3, 1]))
+            assert np.allclose(some, pre[:, [3, 1]], rtol=1e-4, atol=1e-4)
+
+
 def test_prisma(tmp_path, tokens):
     """Its config.json has a layer and what of it; folders may be called anything."""
     layers, notes = [], []
@@ -201,7 +238,6 @@ def test_the_largest_are_kept_where_the_number_varies(tmp_path, tokens):
 @pytest.mark.parametrize(
     ("cfg", "sentence"),
     [
-        ({"normalize_activations": "layer_norm"}, "scales every token by itself"),
         ({"normalize_activations": "constant_norm_rescale"}, "scales every token by itself"),
         ({"normalize_activations": "expected_average_only_in"}, "fold_activation_norm_scaling"),
         ({"architecture": "gated"}, "is of architecture 'gated'"),

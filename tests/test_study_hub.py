@@ -85,6 +85,17 @@ def test_a_study_comes_back_as_it_went(hub, copy, tmp_path, capsys):
     assert "with its model" in out
 
 
+def test_a_study_in_a_zip_is_pushed_alike(hub, copy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CGRAPH_CACHE", str(tmp_path / "cache"))
+    assert run(capsys, "export", copy, tmp_path / "discs.zip")[0] == 0
+    assert run(capsys, "push", copy, "me/folder")[0] == 0
+    assert run(capsys, "push", tmp_path / "discs.zip", "me/zip")[0] == 0
+    folder, packed = (hub.repositories[name].files() for name in ("me/folder", "me/zip"))
+    card = packed.pop("README.md").replace(b"me/zip", b"me/folder")
+    assert card == folder.pop("README.md")
+    assert packed == folder
+
+
 def test_the_card(hub, copy, tmp_path, capsys):
     assert run(capsys, "push", copy, "me/discs", "--public")[0] == 0
     assert not hub.repositories["me/discs"].private
