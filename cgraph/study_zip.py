@@ -1,7 +1,7 @@
 """The files of a study in a zip file, none of which is trusted.
 
-Names that lead out, links, encrypted or doubled entries, and an archive that claims to unpack to much
-more than it is are refused before a single file is read.
+Names that lead out, links, encrypted or doubled entries, and an archive that claims to unpack to
+much more than it is are refused before a file is read.
 """
 
 from __future__ import annotations
