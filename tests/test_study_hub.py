@@ -19,7 +19,9 @@ from cgraph.study import Study
 
 @pytest.fixture
 def hub(monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants")
+    import huggingface_hub
+    from huggingface_hub import constants
+
     with hub_standin.serve() as found:
         monkeypatch.setattr(constants, "ENDPOINT", found.url)
         template = f"{found.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -32,7 +34,9 @@ def hub(monkeypatch):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        huggingface_hub.close_session()  # one that was opened before knows of no proxy
         yield found
+        huggingface_hub.close_session()
 
 
 @pytest.fixture
