@@ -23,6 +23,7 @@ from cgraph.preparation import Preparation
 
 _ROWS = 4096  # tokens encoded at a time, and
 _SCORES = 1 << 24  # numbers: both bound the dense scores of all atoms
+_DEVIATION = np.float32(1e-5)  # added to a deviation before something is divided by it
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,36 @@ class TopKEncoder:
     selection_bias: np.ndarray
     gain: np.ndarray
     threshold: float | None = None
+    shift: np.ndarray | None = None
+    """For encoders made elsewhere that bring every token to mean 0 and standard deviation 1 over
+    its numbers first, shape ``(d_model,)``: what was subtracted from the tokens. The linear output
+    is then multiplied by the token's deviation, so that it is in the units of the tokens."""
+
+    def _inputs(self, centred: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what the linear map takes, and what its outputs are to be multiplied by."""
+        if self.shift is None:
+            return centred, None
+        tokens = centred + self.shift
+        tokens = tokens - tokens.mean(axis=1, keepdims=True)
+        deviation = tokens.std(axis=1, ddof=1, keepdims=True)
+        return tokens / (deviation + _DEVIATION), np.maximum(deviation, np.float32(1e-12))
 
     def pre_activations(self, centred: np.ndarray, atoms: np.ndarray | None = None) -> np.ndarray:
         """Return the linear output of every concept, or of some: ``(n_samples, n_atoms)``."""
+        inputs, scale = self._inputs(centred)
         if atoms is None:
-            return centred @ self.weight.T + self.bias
-        return centred @ self.weight[atoms].T + self.bias[atoms]
+            pre = inputs @ self.weight.T + self.bias
+        else:
+            pre = inputs @ self.weight[atoms].T + self.bias[atoms]
+        return pre if scale is None else pre * scale
 
     def encode(self, centred: np.ndarray, max_nnz: int) -> tuple[np.ndarray, np.ndarray]:
         """Return padded indices and coefficients, shapes ``(n_samples, max_nnz)``."""
-        prepared = self.pre_activations(centred) / self.gain
+        inputs, scale = self._inputs(centred)
+        prepared = (inputs @ self.weight.T + self.bias) / self.gain
         indices, values = topk_codes(prepared, self.selection_bias, max_nnz, self.threshold)
-        return indices, values * self.gain[indices]
+        values = values * self.gain[indices]
+        return indices, values if scale is None else values * scale
 
 
 @dataclass(frozen=True)
@@ -234,6 +253,8 @@ class Dictionary:
             tensors["encoder.selection_bias"] = self.encoder.selection_bias
             if self.encoder.threshold is not None:
                 tensors["encoder.threshold"] = np.array([self.encoder.threshold], dtype=np.float32)
+            if self.encoder.shift is not None:
+                tensors["encoder.shift"] = self.encoder.shift
         else:
             tensors["encoder.components"] = self.encoder.components
             tensors["encoder.nonnegative"] = np.array([self.encoder.nonnegative], dtype=np.uint8)
@@ -262,7 +283,10 @@ class Dictionary:
                     tensors["encoder.selection_bias"],
                     gain,
                     None if above is None else float(above[0]),
+                    tensors.get("encoder.shift"),
                 )
+                if encoder.shift is not None:
+                    width_fits = width_fits and encoder.shift.shape == shape[1:]
                 biases = encoder.bias.shape, encoder.selection_bias.shape
                 width_fits = width_fits and encoder.weight.shape == shape
                 width_fits = width_fits and biases == (shape[:1], shape[:1])

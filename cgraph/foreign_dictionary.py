@@ -44,6 +44,12 @@ class ForeignDictionary:
         active concepts varies, the largest so many are kept.
     on_note : callable, optional
         Called with a sentence for what a user should know of how the files were read.
+
+    Attributes
+    ----------
+    to_centre : dict of int to ndarray, shape (d_model,)
+        Filled by `read`: by layer, the decoder's bias where tokens are brought to mean 0 and
+        deviation 1 first; see `cgraph.imported.centred_on`.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class ForeignDictionary:
     ) -> None:
         self.path = Path(path)
         self.max_nnz = max_nnz
+        self.to_centre: dict[int, np.ndarray] = {}
         self._on_note = on_note
 
     def read(
@@ -81,6 +88,8 @@ class ForeignDictionary:
             reader = _Reader(layer, d_model, self.max_nnz, nonnegative, usual_nnz)
             found.append(reader.dictionary())
             notes.append(reader.notes)
+            if reader.scales_tokens:
+                self.to_centre[layer.layer] = found[-1].mean
         sizes = sorted({dictionary.n_atoms for dictionary in found})
         if len(sizes) > 1:
             raise DataError(
@@ -115,6 +124,7 @@ class _Reader:
         self.nonnegative = nonnegative
         self.usual_nnz = usual_nnz
         self.notes: list[str] = []
+        self.scales_tokens = False
 
     def dictionary(self) -> Dictionary:
         """Return the dictionary.
@@ -199,7 +209,12 @@ class _Reader:
         bias = self._array("b_enc", (n_atoms,))
         mean = self._array("b_dec", (self.d_model,))
         kind, k = self._activation()
-        if not self.said.get("apply_b_dec_to_input", True):
+        subtracted = bool(self.said.get("apply_b_dec_to_input", True))
+        self.scales_tokens = self.said.get("normalize_activations") == "layer_norm"
+        if self.scales_tokens and subtracted:
+            # Here the token itself is scaled, and its mean taken off afterwards.
+            bias = bias - weight @ mean
+        elif not self.scales_tokens and not subtracted:
             # It encodes z, and this encoder z − mean.
             bias = bias + weight @ mean
         threshold = self._array("threshold", (n_atoms,)) if kind == "jumprelu" else None
@@ -216,7 +231,7 @@ class _Reader:
                 "concepts are active. Put the one it was saved with there."
             )
         normalised = said.get("normalize_activations", "none")
-        if normalised not in ("none", None, False):
+        if normalised not in ("none", None, False, "layer_norm"):
             advice = (
                 "Fold it into the weights with fold_activation_norm_scaling_factor and save again."
                 if normalised == "expected_average_only_in"
@@ -318,6 +333,7 @@ class _Reader:
             else -np.asarray(threshold, dtype=np.float32),
             gain.astype(np.float32),
             None if threshold is None else 0.0,
+            np.asarray(mean, dtype=np.float32) if self.scales_tokens else None,
         )
         unit = (atoms / lengths[:, None]).astype(np.float32)
         return Dictionary(unit, np.asarray(mean, dtype=np.float32), max_nnz, encoder)

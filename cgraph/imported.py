@@ -11,14 +11,18 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from cgraph.config import IMPORTED, BuildConfig
-from cgraph.dictionary import Dictionary, PursuitEncoder, layer_prefix
+import numpy as np
+
+from cgraph.config import IMPORTED, TRAIN, BuildConfig
+from cgraph.dictionary import Dictionary, PursuitEncoder, TopKEncoder, layer_prefix
 from cgraph.errors import CgraphError, StudyError
 from cgraph.foreign_dictionary import ForeignDictionary
-from cgraph.stages import WORK, Job
+from cgraph.stages import WORK, Job, split_of, tokens_of
 from cgraph.store import read_tensors, write_bytes
 
 _TAKEN = f"{WORK}/imported.safetensors"
+_BIAS = "decoder_bias"  # of those that scale tokens
+_MOST_TOKENS = 100_000
 
 
 def take_dictionary(
@@ -55,6 +59,8 @@ def take_dictionary(
         for layer, dictionary in enumerate(found, start=1)
         for name, array in dictionary.to_tensors().items()
     }
+    for layer, bias in source.to_centre.items():
+        tensors[f"{layer_prefix(layer)}{_BIAS}"] = bias
     content = save(tensors)
     first = found[0]
     signed = isinstance(first.encoder, PursuitEncoder) and not first.encoder.nonnegative
@@ -115,6 +121,27 @@ def _is_taken(folder: Path, config: BuildConfig) -> bool:
     return hashlib.sha256(content).hexdigest() == config.dictionary.imported
 
 
+def centred_on(dictionary: Dictionary, decoder_bias: np.ndarray, tokens: np.ndarray) -> Dictionary:
+    """Put what a decoder of scaled tokens adds on average in the place of the mean.
+
+    It adds its bias times the deviation of the token, and the token's mean.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Whose encoder scales tokens; its codes stay the same.
+    decoder_bias : ndarray of float32, shape (d_model,)
+    tokens : ndarray of float32, shape (n_samples, d_model)
+    """
+    if not isinstance(dictionary.encoder, TopKEncoder):
+        raise TypeError("only an autoencoder scales tokens")
+    wide = tokens.astype(np.float64)
+    deviation = wide.std(axis=1, ddof=1).mean()
+    mean = (decoder_bias * deviation + wide.mean()).astype(np.float32)
+    encoder = dataclasses.replace(dictionary.encoder, shift=mean)
+    return dataclasses.replace(dictionary, mean=mean, encoder=encoder)
+
+
 def imported_dictionary(job: Job, layer: int) -> Dictionary:
     """Return the dictionary of a layer, 1..n_layers.
 
@@ -128,4 +155,10 @@ def imported_dictionary(job: Job, layer: int) -> Dictionary:
             f"The dictionaries that {job.folder} was started with are gone. Run the first command "
             "again, with --model, --images and --dictionary: finished work is kept."
         )
-    return Dictionary.of_layer(read_tensors(job.folder / _TAKEN), layer)
+    tensors = read_tensors(job.folder / _TAKEN)
+    dictionary = Dictionary.of_layer(tensors, layer)
+    bias = tensors.get(f"{layer_prefix(layer)}{_BIAS}")
+    if bias is None:
+        return dictionary
+    rows = np.flatnonzero(split_of(job) == TRAIN)[:_MOST_TOKENS]
+    return centred_on(dictionary, bias, tokens_of(job, layer, rows))

@@ -84,8 +84,9 @@ def _add_model_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from cgraph.study_archive import ArchiveFiles, read_manifest
+    from cgraph.study_archive import read_manifest
     from cgraph.study_files import FolderFiles, verify_files
+    from cgraph.study_zip import ArchiveFiles
 
     report = ByteProgress("verified")
     if options.study.is_file():

@@ -1,100 +1,37 @@
-"""Dictionaries made elsewhere: the codes are those of each layout's own forward pass.
-
-The forward passes are written out here, in float64, from what SAELens, Prisma and overcomplete
-publish of theirs.
-"""
+"""Dictionaries made elsewhere: the codes are those of each layout's own forward pass."""
 
 import json
 import re
 
 import numpy as np
 import pytest
+from foreign_layouts import (
+    D_MODEL,
+    N_ATOMS,
+    N_LAYERS,
+    check_same,
+    jumprelu,
+    keep_top,
+    plain_arrays,
+    read,
+    relu,
+    saelens_arrays,
+    saelens_forward,
+    some_tokens,
+    top5,
+    write_saelens,
+)
 from safetensors.numpy import save_file
 
-from cgraph.dictionary import TopKEncoder
-from cgraph.errors import CgraphError, ConfigError, DataError
+from cgraph.dictionary import Dictionary, TopKEncoder
+from cgraph.errors import CgraphError, DataError
 from cgraph.foreign_dictionary import ForeignDictionary
-
-D_MODEL, N_ATOMS, N_LAYERS = 24, 40, 3
+from cgraph.imported import centred_on
 
 
 @pytest.fixture
 def tokens():
-    rng = np.random.default_rng(5)
-    return (rng.standard_normal((300, D_MODEL)) + 0.5).astype(np.float32)
-
-
-def saelens_arrays(seed, threshold=False):
-    rng = np.random.default_rng(seed)
-    arrays = {
-        "W_enc": rng.standard_normal((D_MODEL, N_ATOMS)),
-        "b_enc": 0.3 * rng.standard_normal(N_ATOMS) - 1,
-        "W_dec": rng.standard_normal((N_ATOMS, D_MODEL)) * rng.uniform(0.3, 3, (N_ATOMS, 1)),
-        "b_dec": rng.standard_normal(D_MODEL),
-    }
-    if threshold:
-        arrays["threshold"] = rng.uniform(0, 3, N_ATOMS)
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
-def write_saelens(root, cfg, seed=0, **options):
-    """Three folders as SAELens saves them; return the arrays of each layer."""
-    layers = []
-    for block in range(N_LAYERS):
-        folder = root / f"blocks.{block}.hook_resid_post"
-        folder.mkdir(parents=True)
-        layers.append(saelens_arrays(seed + block, **options))
-        save_file(layers[-1], folder / "sae_weights.safetensors")
-        hook = {"hook_name": f"blocks.{block}.hook_resid_post", "d_in": D_MODEL, "d_sae": N_ATOMS}
-        (folder / "cfg.json").write_text(json.dumps({**hook, **cfg}))
-        save_file({"sparsity": np.ones(N_ATOMS)}, folder / "sparsity.safetensors")
-    return layers
-
-
-def keep_top(values, k):
-    """torch.topk of each row, then ReLU."""
-    kept = np.zeros_like(values)
-    for row, own in zip(kept, values, strict=True):
-        best = np.argsort(-own, kind="stable")[:k]
-        row[best] = np.maximum(own[best], 0)
-    return kept
-
-
-def saelens_forward(arrays, tokens, activation, subtract=True, by_length=False):
-    """Feature activations and reconstruction, as SAELens computes them."""
-    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-    pre = (tokens - subtract * wide["b_dec"]) @ wide["W_enc"] + wide["b_enc"]
-    lengths = np.linalg.norm(wide["W_dec"], axis=1) if by_length else np.ones(N_ATOMS)
-    acts = activation(pre * lengths, wide)
-    return acts, acts / lengths @ wide["W_dec"] + wide["b_dec"]
-
-
-def check_same(dictionary, tokens, acts, decoded, coefficients=None):
-    """The same concepts are active, coefficients are in the units of unit atoms."""
-    codes = dictionary.encode(tokens)
-    dense = codes.to_csr().toarray()
-    assert np.array_equal(dense != 0, acts > 0)
-    assert (dense != 0).any(axis=1).mean() > 0.9  # the test would notice
-    assert np.allclose(np.linalg.norm(dictionary.atoms, axis=1), 1, atol=1e-6)
-    assert np.allclose(dictionary.decode(codes), decoded, atol=1e-3)
-    if coefficients is not None:
-        assert np.allclose(dense, coefficients, rtol=1e-4, atol=1e-4)
-
-
-def read(path, **options):
-    return ForeignDictionary(path, **options).read(N_LAYERS, D_MODEL)
-
-
-def relu(pre, _):
-    return np.maximum(pre, 0)
-
-
-def jumprelu(pre, arrays):
-    return np.maximum(pre, 0) * (pre > arrays["threshold"])
-
-
-def top5(pre, _):
-    return keep_top(pre, 5)
+    return some_tokens()
 
 
 OLD_TOPK = {"architecture": "standard", "activation_fn_str": "topk",
@@ -134,6 +71,42 @@ def test_saelens_topk_by_length(tmp_path, tokens):
         assert ((plain > 0) != (acts > 0)).any()
 
 
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize(
+    ("cfg", "activation"),
+    [({"architecture": "topk", "k": 5}, top5), ({"architecture": "jumprelu"}, jumprelu)],
+)
+def test_tokens_that_are_scaled_first(tmp_path, tokens, cfg, activation, subtract):
+    """Prisma's default, layer_norm: the same concepts, coefficients in the units of the tokens."""
+    tokens = tokens * np.linspace(0.5, 3, len(tokens), dtype=np.float32)[:, None]
+    cfg = {**cfg, "normalize_activations": "layer_norm", "apply_b_dec_to_input": subtract}
+    layers = write_saelens(tmp_path, cfg, threshold=activation is jumprelu)
+    source = ForeignDictionary(tmp_path)
+    found = source.read(N_LAYERS, D_MODEL)
+    wide = tokens.astype(np.float64)
+    mu = wide.mean(axis=1, keepdims=True)
+    std = (wide - mu).std(axis=1, ddof=1, keepdims=True)
+    scaled = (wide - mu) / (std + 1e-5)
+    for layer, (arrays, read_in) in enumerate(zip(layers, found, strict=True), start=1):
+        acts, out = saelens_forward(arrays, scaled, activation, subtract)
+        decoded = out * std + mu
+        lengths = np.linalg.norm(arrays["W_dec"], axis=1)
+        settled = centred_on(read_in, source.to_centre[layer], tokens)
+        added = arrays["b_dec"] * std + mu  # what the decoder adds, token by token
+        assert np.allclose(settled.mean, added.mean(axis=0), atol=1e-5)
+        again = Dictionary.from_tensors(settled.to_tensors())
+        for dictionary in (read_in, settled, again):
+            codes = dictionary.encode(tokens)
+            dense = codes.to_csr().toarray()
+            assert np.array_equal(dense != 0, acts > 0)
+            assert np.allclose(dense, acts * lengths * std, rtol=1e-3, atol=1e-3)
+            assert np.allclose(dense @ dictionary.atoms + added, decoded, atol=1e-2)
+            pre = dictionary.pre_activations(tokens)
+            assert np.allclose(pre[dense != 0], dense[dense != 0], rtol=1e-3, atol=1e-3)
+            some = dictionary.pre_activations(tokens, np.array([3, 1]))
+            assert np.allclose(some, pre[:, [3, 1]], rtol=1e-4, atol=1e-4)
+
+
 def test_prisma(tmp_path, tokens):
     """Its config.json has a layer and what of it; folders may be called anything."""
     layers, notes = [], []
@@ -163,32 +136,6 @@ def test_prisma(tmp_path, tokens):
     assert any(note.startswith("Layers 2: it was trained on patch tokens") for note in notes)
 
 
-def test_an_old_hook_point_with_the_layer_left_open(tmp_path, tokens):
-    layers = write_saelens(tmp_path, {"architecture": "topk", "k": 5})
-    for block in range(N_LAYERS):
-        place = tmp_path / f"blocks.{block}.hook_resid_post" / "cfg.json"
-        said = json.loads(place.read_text())
-        del said["hook_name"]
-        said |= {"hook_point": "blocks.{layer}.hook_resid_post", "hook_point_layer": 2 - block}
-        place.write_text(json.dumps(said))
-    check_same(read(tmp_path)[0], tokens, *saelens_forward(layers[2], tokens, top5))
-
-
-def test_what_goes_into_a_block_is_what_came_out_of_the_one_before(tmp_path, tokens):
-    layers = write_saelens(tmp_path, {"architecture": "topk", "k": 5})
-    for block in range(N_LAYERS):
-        place = tmp_path / f"blocks.{block}.hook_resid_post" / "cfg.json"
-        said = json.loads(place.read_text())
-        said["metadata"] = {"hook_name": f"blocks.{block + 1}.hook_resid_pre"}
-        del said["hook_name"]
-        place.write_text(json.dumps(said))
-    check_same(read(tmp_path)[0], tokens, *saelens_forward(layers[0], tokens, top5))
-    said["metadata"] = {"hook_name": "blocks.0.hook_resid_pre"}
-    place.write_text(json.dumps(said))
-    with pytest.raises(DataError, match="codes what goes into the first block"):
-        read(tmp_path)
-
-
 def test_the_largest_are_kept_where_the_number_varies(tmp_path, tokens):
     notes = []
     layers = write_saelens(tmp_path, {"architecture": "standard"})
@@ -201,7 +148,6 @@ def test_the_largest_are_kept_where_the_number_varies(tmp_path, tokens):
 @pytest.mark.parametrize(
     ("cfg", "sentence"),
     [
-        ({"normalize_activations": "layer_norm"}, "scales every token by itself"),
         ({"normalize_activations": "constant_norm_rescale"}, "scales every token by itself"),
         ({"normalize_activations": "expected_average_only_in"}, "fold_activation_norm_scaling"),
         ({"architecture": "gated"}, "is of architecture 'gated'"),
@@ -325,36 +271,6 @@ def test_overcomplete_that_cannot_be_taken_over(tmp_path, change, sentence):
         read(tmp_path, max_nnz=5)
 
 
-def plain_arrays(seed, encoder=False):
-    rng = np.random.default_rng(seed)
-    arrays = {"atoms": 2 * rng.standard_normal((N_ATOMS, D_MODEL)),
-              "mean": rng.standard_normal(D_MODEL)}  # fmt: skip
-    if encoder:
-        arrays["encoder.weight"] = rng.standard_normal((N_ATOMS, D_MODEL))
-        arrays["encoder.bias"] = rng.standard_normal(N_ATOMS)
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
-@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
-@pytest.mark.parametrize(
-    "form", ["layer-{:02d}.{}", "layers.{}.{}", "{}/{}", "blocks.{}.hook_resid_post.{}", "L{}/{}"]
-)
-def test_all_layers_in_one_file(tmp_path, tokens, suffix, form):
-    first = 0 if "blocks" in form or form == "{}/{}" else 1
-    layers = [plain_arrays(layer) for layer in range(N_LAYERS)]
-    arrays = {form.format(n, name): array for n, own in enumerate(layers, start=first)
-              for name, array in own.items()}  # fmt: skip
-    path = tmp_path / f"atoms.{suffix}"
-    if suffix == "npz":
-        np.savez(path, **arrays)
-    else:
-        save_file(arrays, path)
-    for own, dictionary in zip(layers, read(path, max_nnz=4), strict=True):
-        unit = own["atoms"] / np.linalg.norm(own["atoms"], axis=1, keepdims=True)
-        assert np.allclose(dictionary.atoms, unit, atol=1e-6)
-        assert np.array_equal(dictionary.mean, own["mean"])
-
-
 def test_atoms_alone_are_coded_by_pursuit(tmp_path, tokens):
     from sklearn.linear_model import orthogonal_mp
 
@@ -394,77 +310,6 @@ def test_one_that_cgraph_made(tmp_path, tiny_study, tokens):
         own = tiny_study.dictionary(layer)
         ours, theirs = (d.encode(tokens).to_csr() for d in (own, found[layer - 1]))
         assert (ours != theirs).nnz == 0
-
-
-def test_half_precision(tmp_path, tokens):
-    import torch
-    from safetensors.torch import save_file as save_torch
-
-    layers = [saelens_arrays(layer) for layer in range(N_LAYERS)]
-    for block, arrays in enumerate(layers):
-        folder = tmp_path / f"block{block}"
-        folder.mkdir()
-        half = {name: torch.tensor(array).bfloat16() for name, array in arrays.items()}
-        save_torch(half, folder / "sae_weights.safetensors")
-        (folder / "cfg.json").write_text('{"architecture": "standard"}')
-        layers[block] = {name: tensor.float().numpy() for name, tensor in half.items()}
-    for arrays, dictionary in zip(layers, read(tmp_path), strict=True):
-        check_same(dictionary, tokens, *saelens_forward(arrays, tokens, relu))
-
-
-def test_missing_twice_and_other_sizes(tmp_path):
-    for layer in (1, 3):
-        save_file(plain_arrays(layer), tmp_path / f"layer-{layer}.safetensors")
-    with pytest.raises(DataError, match=r"has no dictionary for layer 2 of 3, counted from 1"):
-        read(tmp_path)
-    with pytest.raises(DataError, match=r"has no dictionary for layers 2, 4, 5 of 5"):
-        ForeignDictionary(tmp_path).read(5, D_MODEL)
-    save_file(plain_arrays(2), tmp_path / "layer-2.safetensors")
-    with pytest.raises(DataError, match=r"atoms in .* has shape \(40, 24\), .* needs \(40, 32\)"):
-        ForeignDictionary(tmp_path).read(3, 32)
-    np.savez(tmp_path / "layer-2.npz", **plain_arrays(2))
-    with pytest.raises(DataError, match=r"are both for layer 2, counted from 1"):
-        read(tmp_path)
-    (tmp_path / "layer-2.npz").unlink()
-    small = {"atoms": plain_arrays(2)["atoms"][:30]}
-    save_file(small, tmp_path / "layer-2.safetensors")
-    with pytest.raises(DataError, match="have 30 and 40 atoms"):
-        read(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["sae.pt", "sae.pth", "weights.bin"])
-def test_pickles_are_refused_with_the_way_out(tmp_path, name):
-    (tmp_path / name).write_bytes(b"x")
-    for place in (tmp_path / name, tmp_path):
-        with pytest.raises(ConfigError, match=r"may hold code, and is not read.*save_file"):
-            read(place)
-
-
-def test_what_is_no_dictionary(tmp_path):
-    with pytest.raises(ConfigError, match="There is no file or folder"):
-        read(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"neither \.safetensors nor \.npz files"):
-        read(tmp_path)
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ConfigError, match=r"must end in \.safetensors or \.npz"):
-        read(tmp_path / "notes.txt")
-    (tmp_path / "layer-1.safetensors").write_bytes(b"cut")
-    with pytest.raises(DataError, match=r"layer-1\.safetensors cannot be read"):
-        read(tmp_path)
-    np.savez(tmp_path / "objects.npz", atoms=np.array([{}], dtype=object))
-    with pytest.raises(DataError, match=r"objects\.npz cannot be read"):
-        read(tmp_path / "objects.npz")
-    np.savez(tmp_path / "other.npz", **{f"layer-{n}.x": np.ones(2) for n in (1, 2, 3)})
-    with pytest.raises(DataError, match="holds x: that is none of the layouts"):
-        read(tmp_path / "other.npz")
-    bad = plain_arrays(0)
-    bad["atoms"][3] = 0
-    np.savez(tmp_path / "zero.npz", **{f"{n}.{k}": a for n in range(3) for k, a in bad.items()})
-    with pytest.raises(DataError, match=r"Atom 3 of .* has length 0"):
-        read(tmp_path / "zero.npz")
-    np.savez(tmp_path / "a.npz", **plain_arrays(0))
-    with pytest.raises(DataError, match="It is not known for which layer"):
-        read(tmp_path / "a.npz")
 
 
 def test_as_many_rows_at_a_time_as_memory_allows(tmp_path, tokens, monkeypatch):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tiny
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from cgraph import cli
 from cgraph.config import BuildConfig
@@ -83,6 +83,34 @@ def test_a_study_with_dictionaries_made_elsewhere(tiny_inputs, saes, tmp_path, c
     (out / "dictionary.safetensors").unlink()
     with pytest.raises(StudyError, match=r"The dictionaries that .* was started with are gone"):
         resume_study(out, workers=1)
+
+
+def test_tokens_that_are_scaled_first(tiny_inputs, saes, tmp_path):
+    """The mean is that of what the decoder adds to training tokens; labels do not hang on it."""
+    for block in range(tiny.N_LAYERS):
+        folder = saes / f"blocks.{block}.hook_resid_post"
+        arrays = load_file(folder / "sae_weights.safetensors")
+        arrays["b_dec"] = np.linspace(-1, 1, 24).astype(np.float32)
+        save_file(arrays, folder / "sae_weights.safetensors")
+        said = json.loads((folder / "cfg.json").read_text())
+        (folder / "cfg.json").write_text(
+            json.dumps({**said, "normalize_activations": "layer_norm"})
+        )
+    config = BuildConfig(predictor=tiny.CONFIG.predictor, keep_tokens=True)
+    study = build_study(*tiny_inputs, tmp_path / "study", config, workers=1, dictionary=saes)
+    parts = sorted((study.path / "tokens/layer-02").iterdir())
+    tokens = np.concatenate([np.load(part) for part in parts]).astype(np.float64)
+    mu, std = tokens.mean(axis=1), tokens.std(axis=1, ddof=1)
+    arrays = load_file(saes / "blocks.1.hook_resid_post" / "sae_weights.safetensors")
+    added = arrays["b_dec"] * std[:, None] + mu[:, None]
+    expected = added[study.rows("train")].mean(axis=0)
+    assert np.allclose(study.dictionary(2).mean, expected, atol=1e-4)
+    scaled = (tokens - mu[:, None]) / (std[:, None] + 1e-5)
+    pre = (scaled - arrays["b_dec"]) @ arrays["W_enc"] + arrays["b_enc"]
+    active = np.zeros(pre.shape, dtype=bool)
+    np.put_along_axis(active, np.argsort(-pre, axis=1)[:, :3], True, axis=1)
+    codes = study.codes(2).to_csr().toarray()
+    assert ((codes != 0) == (active & (pre > 0))).mean() > 0.9999
 
 
 def test_another_dictionary_is_another_study(tiny_inputs, saes, tmp_path):

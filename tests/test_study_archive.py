@@ -6,6 +6,7 @@ import shutil
 import stat
 import struct
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -118,6 +119,25 @@ def test_a_study_opens_from_its_zip(copy, tmp_path, cache, capsys):
     without = [{k: v for k, v in json.loads(x[1]).items() if k != "build"}
                for x in (from_zip, from_folder)]  # fmt: skip
     assert without[0] == without[1]
+
+
+def test_many_open_the_same_zip_at_once(copy, tmp_path, cache):
+    archive = export_study(copy, tmp_path / "discs.zip")
+    with ThreadPoolExecutor(6) as pool:
+        folders = set(pool.map(lambda _: Study.open(archive).path, range(12)))
+    assert len(folders) == 1
+    assert [p.name for p in (cache / "studies").iterdir()] == [folders.pop().name]
+
+
+def test_what_a_killed_process_left_of_an_unpacking_goes(copy, tmp_path, cache):
+    archive = export_study(copy, tmp_path / "discs.zip")
+    folder = Study.open(archive).path
+    shutil.rmtree(folder)
+    left = folder.with_name(f".{folder.name}.abc")
+    (left / "codes").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    Study.open(archive)
+    assert not left.exists()
 
 
 def test_an_upload_works_from_a_zip_with_its_model(copy, tiny_inputs, tmp_path, capsys):
@@ -264,6 +284,10 @@ def test_a_file_changed_in_the_zip(copy, tmp_path, capsys):
 
 
 def test_what_is_not_exported(copy, tmp_path, capsys):
+    whole = export_study(copy, tmp_path / "whole" / "discs.zip")
+    code, _, err = run(capsys, "export", whole, tmp_path / "a.zip")
+    assert code == 2
+    assert "is one file already" in err
     for out, sentence in [("a.tar", "must end in .zip"), ("discs", "must end in .zip")]:
         code, _, err = run(capsys, "export", copy, tmp_path / out)
         assert code == 2

@@ -19,7 +19,9 @@ from cgraph.study import Study
 
 @pytest.fixture
 def hub(monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants")
+    import huggingface_hub
+    from huggingface_hub import constants
+
     with hub_standin.serve() as found:
         monkeypatch.setattr(constants, "ENDPOINT", found.url)
         template = f"{found.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -32,7 +34,9 @@ def hub(monkeypatch):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        huggingface_hub.close_session()  # one that was opened before knows of no proxy
         yield found
+        huggingface_hub.close_session()
 
 
 @pytest.fixture
@@ -83,6 +87,17 @@ def test_a_study_comes_back_as_it_went(hub, copy, tmp_path, capsys):
     code, out, _ = run(capsys, "verify", tmp_path / "here")
     assert code == 0
     assert "with its model" in out
+
+
+def test_a_study_in_a_zip_is_pushed_alike(hub, copy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CGRAPH_CACHE", str(tmp_path / "cache"))
+    assert run(capsys, "export", copy, tmp_path / "discs.zip")[0] == 0
+    assert run(capsys, "push", copy, "me/folder")[0] == 0
+    assert run(capsys, "push", tmp_path / "discs.zip", "me/zip")[0] == 0
+    folder, packed = (hub.repositories[name].files() for name in ("me/folder", "me/zip"))
+    card = packed.pop("README.md").replace(b"me/zip", b"me/folder")
+    assert card == folder.pop("README.md")
+    assert packed == folder
 
 
 def test_the_card(hub, copy, tmp_path, capsys):
