@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -100,6 +101,11 @@ class PursuitEncoder:
     gain: np.ndarray
     nonnegative: bool
 
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """Products of all pairs of atoms; once asked for, kept for whoever encodes many parts."""
+        return self.components @ self.components.T
+
     def _prepare(self, centred: np.ndarray) -> np.ndarray:
         return centred if self.whitener is None else centred @ self.whitener
 
@@ -114,7 +120,10 @@ class PursuitEncoder:
         prepared = self._prepare(centred)
         from cgraph.pursuit import omp  # brings numba, which takes long to load
 
-        indices, values = omp(prepared, self.components, max_nnz, nonnegative=self.nonnegative)
+        gram = vars(self).get("gram")  # only if somebody asked for it before
+        indices, values = omp(
+            prepared, self.components, max_nnz, nonnegative=self.nonnegative, gram=gram
+        )
         return indices, values * np.where(indices >= 0, self.gain[indices], 0)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from cgraph.codes import CodeCounts, Codes
 from cgraph.config import SPLIT_SHARES, TRAIN, TUNE, BuildConfig, Precision, Token
-from cgraph.dictionary import Dictionary, layer_prefix
+from cgraph.dictionary import Dictionary, PursuitEncoder, layer_prefix
 from cgraph.errors import DataError, ImageError, ModelError
 from cgraph.image_parts import SKIPPED, image_table, sampled_rows, split_parts, stored_split
 from cgraph.image_sample import read_sample
@@ -256,9 +256,18 @@ def dictionary_of(job: Job, layer: int) -> Dictionary:
     return Dictionary.of_layer(read_tensors(job.folder / DICTIONARIES, layer_prefix(layer)), layer)
 
 
+@lru_cache(maxsize=1)
+def _encoding(job: Job, layer: int, written: int) -> Dictionary:
+    dictionary = dictionary_of(job, layer)
+    if isinstance(dictionary.encoder, PursuitEncoder):
+        dictionary.encoder.gram  # noqa: B018  takes as long as some thousand tokens: made once
+    return dictionary
+
+
 def encode_part(job: Job, layer: int, part: int) -> Outcome:
     """Encode one part of a layer's tokens."""
     tokens = read_array(job.folder / tokens_file(layer, part))
-    codes = dictionary_of(job, layer).encode(tokens)
+    written = (job.folder / DICTIONARIES).stat().st_mtime_ns
+    codes = _encoding(job, layer, written).encode(tokens)
     write_table(job.folder / codes_file(layer, part), codes_to_table(codes))
     return Outcome((codes_file(layer, part),))

@@ -190,7 +190,7 @@ def growth(base: Size, method: str, steps: int) -> None:
 def paper(counts: list[int], iterations: int) -> None:
     """Print what one more image costs at the size of the paper's recipe."""
     found = {}
-    for n in [counts[0], *counts]:  # the first time compiles
+    for n in [4500, *counts]:  # the first time compiles
         size = Size(images=n, atoms=3072, nonzeros=10, layers=2, width=768)
         config = settings(size, method="ksvd", steps=iterations, nonnegative=False)
         with folder() as place:
@@ -314,7 +314,7 @@ def main() -> None:
             if part == "growth":
                 growth(Size(), "topk-sae", 300)
             elif part == "paper":
-                paper(options.counts or [5000, 7500, 10_000], options.iterations)
+                paper(options.counts or [10_000, 15_000, 20_000], options.iterations)
             else:
                 tokens(options.counts or [64, 128, 256], options.model, options.images)
 
