@@ -20,19 +20,9 @@ from typing import IO, Any, cast
 from cgraph.errors import StudyError
 
 _LOCAL = ("file", "local")
-_NO_WHOLE_PUT = {
-    "ftp",
-    "git",
-    "github",
-    "hdfs",
-    "http",
-    "https",
-    "sftp",
-    "smb",
-    "ssh",
-    "tar",
-    "zip",
-}
+_NO_WHOLE_PUT = frozenset(
+    "arrow_hdfs ftp git github hdfs http https libarchive sftp smb ssh tar webhdfs zip".split()
+)
 # Read-only, or a reader may see half a file.
 
 _COLLAPSED = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")  # what pathlib makes of s3://…

@@ -13,7 +13,7 @@ import pytest
 import tiny
 import whole_objects
 from distributed import Client, LocalCluster
-from worker_tasks import die
+from worker_tasks import at_once, die
 
 from cgraph import cluster as cluster_module
 from cgraph.cli import main
@@ -55,10 +55,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def client(cluster):
     with Client(cluster.address, set_as_default=False) as client:
-        for name in ("one", "two"):
-            if name not in cluster.workers:
-                cluster.add_worker(name)
-        client.wait_for_workers(2, timeout=dask_cluster.PATIENCE)
+        client.wait_for_workers(len(cluster.workers), timeout=dask_cluster.PATIENCE)
         yield client
 
 
@@ -75,32 +72,6 @@ def test_a_cluster_writes_to_an_object_store(cluster, client, tiny_inputs, tiny_
         *tiny_inputs, "whole://dask/discs", tiny.CONFIG, executor=client.get_executor()
     )
     assert contents(study.path) == contents(tiny_study.path)
-
-
-def test_a_worker_killed_mid_stage_loses_nothing(
-    cluster, client, tiny_inputs, tiny_study, tmp_path
-):
-    """One worker stands still with its tasks, is killed while it has them, and is not missed."""
-    folder = tmp_path / tiny_study.path.name
-    victim = cluster.workers["two"]
-    held = []
-
-    def harm(progress):
-        if (progress.stage, progress.done) == ("codes", 0):
-            victim.send_signal(signal.SIGSTOP)
-        if (progress.stage, progress.done) == ("codes", 3):
-            tasks = client.processing()
-            held.extend(tasks[address_of("two")])
-            cluster.kill_worker("two")
-
-    def address_of(name):
-        workers = client.scheduler_info()["workers"]
-        return next(address for address, facts in workers.items() if facts["name"] == name)
-
-    executor = client.get_executor()
-    build_study(*tiny_inputs, folder, tiny.CONFIG, executor=executor, on_progress=harm)
-    assert held, "it was killed with work in its hands"
-    assert contents(folder) == contents(tiny_study.path)
 
 
 def test_workers_that_share_nothing_are_named(client, tiny_inputs):
@@ -154,6 +125,35 @@ def test_the_command_is_stopped_by_ctrl_c_and_goes_on(
 def _stop_early(progress):
     if (progress.stage, progress.done) == ("tokens", 1):
         raise Interrupted
+
+
+def test_a_worker_killed_mid_stage_loses_nothing(
+    cluster, client, tiny_inputs, tiny_study, tmp_path
+):
+    """One worker stands still with its tasks, is killed while it has them, and is not missed.
+
+    The other one is alone afterwards, and does the rest of this file.
+    """
+    folder = tmp_path / tiny_study.path.name
+    victim = cluster.workers["two"]
+    held = []
+
+    def harm(progress):
+        if (progress.stage, progress.done) == ("codes", 0):
+            victim.send_signal(signal.SIGSTOP)
+        if (progress.stage, progress.done) == ("codes", 3):
+            tasks = client.processing()
+            held.extend(tasks[address_of("two")])
+            cluster.kill_worker("two")
+
+    def address_of(name):
+        workers = client.scheduler_info()["workers"]
+        return next(address for address, facts in workers.items() if facts["name"] == name)
+
+    executor = client.get_executor()
+    build_study(*tiny_inputs, folder, tiny.CONFIG, executor=executor, on_progress=harm)
+    assert held, "it was killed with work in its hands"
+    assert contents(folder) == contents(tiny_study.path)
 
 
 def test_a_lost_scheduler_ends_the_build_and_it_goes_on_here(
@@ -226,7 +226,8 @@ class TestBeforeItStarts:
             build_study(*tiny_inputs, tmp_path / "s", tiny.CONFIG, executor=client.get_executor())
 
 
-def test_a_task_that_takes_its_workers_with_it():
+def test_a_task_that_takes_its_workers_with_it(monkeypatch):
+    monkeypatch.setattr(cluster_module, "alone", at_once)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(

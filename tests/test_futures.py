@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import tiny
 from joblib.externals.loky import get_reusable_executor
-from worker_tasks import die, double, threads
+from worker_tasks import at_once, die, double, threads
 
+from cgraph import futures
 from cgraph.errors import ClusterError
 from cgraph.executors import LOOK_AHEAD, ProcessExecutor, WorkerLost
 from cgraph.futures import USUAL_WORKERS, FuturesExecutor
@@ -138,13 +139,12 @@ def test_ctrl_c_cancels_what_is_waiting():
     assert len(started) <= 8
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes", "loky"])
+@pytest.mark.parametrize("kind", ["threads", "loky"])
 def test_workers_use_one_thread(kind, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     pools_of = {
         "threads": lambda: ThreadPoolExecutor(1),
-        "processes": lambda: ProcessPoolExecutor(1, mp_context=get_context("spawn")),
         "loky": lambda: get_reusable_executor(max_workers=1, reuse=False),
     }
     with pools_of[kind]() as pool:
@@ -154,7 +154,8 @@ def test_workers_use_one_thread(kind, monkeypatch):
     assert pools and set(pools) == {1}
 
 
-def test_a_broken_pool_is_a_sentence():
+def test_a_broken_pool_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(futures, "alone", at_once)
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         pytest.raises(WorkerLost, match=r"The executor broke .* Finished work is kept"),
