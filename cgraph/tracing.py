@@ -162,17 +162,20 @@ def model_folder(study: Study) -> Path:
     for folder in candidates:
         if folder.is_dir():
             return folder
-    model = study.manifest.model
+    model, fetch = study.manifest.model, ""
     if "commit" in model:
         from cgraph.model_source import cached_model
 
         fetched = cached_model(model["id"], model["commit"])
         if fetched is not None:
             return fetched
+        fetch = (
+            f" `hf download {model['id']} --revision {model['commit']}` fetches it from the hub."
+        )
     raise ModelError(
         f"The model {study.manifest.model['id']!r} of study {study.name!r} was not found. Looked "
         f"for: {', '.join(str(folder) for folder in candidates)}. Set {MODEL_VARIABLE} to its "
-        "folder; stored images can be traced without it."
+        f"folder; stored images can be traced without it.{fetch}"
     )
 
 
