@@ -160,5 +160,5 @@ def imported_dictionary(job: Job, layer: int) -> Dictionary:
     bias = tensors.get(f"{layer_prefix(layer)}{_BIAS}")
     if bias is None:
         return dictionary
-    rows = np.flatnonzero(split_of(job) == TRAIN)[:_MOST_TOKENS]
-    return centred_on(dictionary, bias, tokens_of(job, layer, rows))
+    rows = sampled_rows(split_of(job), TRAIN, _MOST_TOKENS, job.config.seed)
+    return centred_on(dictionary, bias, tokens_of(job, layer).take(rows))

@@ -163,18 +163,21 @@ def model_folder(study: Study) -> Path:
     for folder in candidates:
         if not is_remote(folder) and folder.is_dir():  # weights are read from a disk
             return folder
-    model = study.manifest.model
+    model, fetch = study.manifest.model, ""
     if "commit" in model:
         from cgraph.model_source import cached_model
 
         fetched = cached_model(model["id"], model["commit"])
         if fetched is not None:
             return fetched
+        fetch = (
+            f" `hf download {model['id']} --revision {model['commit']}` fetches it from the hub."
+        )
     raise ModelError(
         f"The model {study.manifest.model['id']!r} of study {study.name!r} was not found. Looked "
         f"for: {', '.join(str(folder) for folder in dict.fromkeys(candidates))}. Set "
         f"{MODEL_VARIABLE} to its folder. New images, the answer of the network and names by text "
-        "need it; everything else works without."
+        f"need it; everything else works without.{fetch}"
     )
 
 

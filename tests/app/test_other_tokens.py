@@ -25,7 +25,7 @@ from cgraph import intervention, pipeline, tracing
 from cgraph.cli import main
 from cgraph.concept import ConceptId
 from cgraph.edits import Edit
-from cgraph.errors import StudyError
+from cgraph.errors import ModelError, StudyError
 from cgraph.images import open_images
 from cgraph.manifest import MANIFEST
 from cgraph.outputs import load_output
@@ -120,6 +120,10 @@ def test_a_fetched_model_is_found_by_its_commit(pooled: Study, hub: Hub, tmp_pat
     hub.requests.clear()
     model = tracing.load_model(Study.open(copy))
     assert model.token == "pooled"
+    manifest = (copy / MANIFEST).read_text().replace(COMMIT, "0" * 40)
+    (copy / MANIFEST).write_text(manifest)
+    with pytest.raises(ModelError, match=r"`hf download some/siglip --revision 0{40}` fetches it"):
+        tracing.load_model(Study.open(copy))
     assert hub.requests == []
 
 
