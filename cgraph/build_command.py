@@ -45,7 +45,6 @@ def add_parsers(commands: Any) -> None:
 
 
 def _build(options: argparse.Namespace, reporter: job_commands.Reporter) -> int:
-    from cgraph.config import preset
     from cgraph.pipeline import build_study, resume_study
 
     settings = {
@@ -69,7 +68,7 @@ def _build(options: argparse.Namespace, reporter: job_commands.Reporter) -> int:
         missing = "--model" if options.model is None else "--images"
         raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
     else:
-        config = preset(options.preset or "default").with_options(**settings)
+        config = job_commands.config_of(options)
         expected = reporter.estimate(options, config)
         study = build_study(
             options.model,

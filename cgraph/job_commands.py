@@ -165,7 +165,14 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def _config(options: argparse.Namespace) -> BuildConfig:
+def config_of(options: argparse.Namespace) -> BuildConfig:
+    """Return the settings that the options of ``cgraph build`` ask for.
+
+    Raises
+    ------
+    ConfigError
+        If one is out of range, or two contradict each other.
+    """
     from cgraph.config import preset
 
     return preset(options.preset or "default").with_options(
@@ -200,7 +207,7 @@ def _before(options: argparse.Namespace) -> int:
         for name in ("model", "images"):
             if getattr(options, name) is None:
                 raise ConfigError(f"--{name} is missing: a new study needs a model and images.")
-        estimate = _estimate(options, _config(options))
+        estimate = _estimate(options, config_of(options))
         if options.estimate and options.json:
             print(json.dumps(estimate.to_dict(), indent=1, allow_nan=False))
         else:
