@@ -17,6 +17,7 @@ from cgraph.config import IMPORTED, TRAIN, BuildConfig
 from cgraph.dictionary import Dictionary, PursuitEncoder, TopKEncoder, layer_prefix
 from cgraph.errors import CgraphError, StudyError
 from cgraph.foreign_dictionary import ForeignDictionary
+from cgraph.image_parts import sampled_rows
 from cgraph.stages import WORK, Job, split_of, tokens_of
 from cgraph.store import read_tensors, write_bytes
 

@@ -20,24 +20,10 @@ from typing import IO, Any, cast
 from cgraph.errors import StudyError
 
 _LOCAL = ("file", "local")
-_NO_WHOLE_PUT = frozenset(
-    [
-        "arrow_hdfs",
-        "ftp",
-        "git",
-        "github",
-        "hdfs",
-        "http",
-        "https",
-        "libarchive",
-        "sftp",
-        "smb",
-        "ssh",
-        "tar",
-        "webhdfs",
-        "zip",
-    ]
-)
+_NO_WHOLE_PUT = {
+    *("arrow_hdfs", "ftp", "git", "github", "hdfs", "http", "https", "libarchive", "sftp"),
+    *("smb", "ssh", "tar", "webhdfs", "zip"),
+}
 # Read-only, or a reader may see half a file.
 
 _COLLAPSED = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")  # what pathlib makes of s3://…

@@ -22,7 +22,7 @@ from cgraph.build_estimate import Estimate, rough_estimate
 from cgraph.cli import _parser
 from cgraph.cost_model import REFERENCE
 from cgraph.images import open_images
-from cgraph.job_commands import _config
+from cgraph.job_commands import config_of
 from cgraph.manifest import STAGES
 
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
         given = ["build", "--model", model, "--images", images, "--out", str(folder), *options]
         parsed = _parser().parse_args(given)
         workers = parsed.workers or os.cpu_count() or 1
-        places = (model, len(open_images(images)), folder, _config(parsed))
+        places = (model, len(open_images(images)), folder, config_of(parsed))
         rough, alone = (rough_estimate(*places, n) for n in (workers, 1))
         peak = [0.0, 0.0]
         began = time.perf_counter()
