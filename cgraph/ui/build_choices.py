@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from cgraph.build_job import environment
 from cgraph.config import BuildConfig, preset
@@ -165,24 +165,31 @@ def look_at_images(place: str, n_shown: int = 8) -> ImageLook:
     return ImageLook(n, image_set.kind, image_set.name, tuple(shown), tuple(problems))
 
 
-def store_upload(data: BinaryIO, root: Path, called: str) -> Path:
-    """Store the images of an uploaded zip beside the studies; return their folder.
+def store_upload(data: bytes, root: Path, called: str) -> Path:
+    """Store an uploaded zip of images beside the studies; return its place.
+
+    It is read where it lies and never unpacked; see `cgraph.image_archives`.
 
     Raises
     ------
     ImageError
-        If it holds no images, or more than is allowed.
+        If it is no zip, or holds no images.
     """
-    from cgraph.zip_images import unpack_images
+    from cgraph.images import open_images
+    from cgraph.store import write_bytes
 
-    folder = root / UPLOADS / called
-    if not folder.is_dir():  # its name stands for its content; a build may be reading it
-        unpack_images(data, folder)
-    return folder
+    place = root / UPLOADS / called
+    write_bytes(place, data)
+    try:
+        open_images(place)
+    except CgraphError:
+        place.unlink()
+        raise
+    return place
 
 
-def upload_folder_name(filename: str, data: bytes) -> str:
-    """Return the folder's name of an upload: its file's name, and the beginning of its hash."""
+def upload_name(filename: str, data: bytes) -> str:
+    """Return what an upload is stored as: its file's name, and the beginning of its hash."""
     import hashlib
 
     try:

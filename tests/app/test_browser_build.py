@@ -22,6 +22,7 @@ import tiny
 from browsing import Visit, visit
 
 from cgraph import build_job, job_status
+from cgraph.images import open_images
 
 ROOT = Path(__file__).parents[2]
 HEAD = "h2.cg-title"
@@ -133,7 +134,8 @@ def test_an_upload_becomes_a_study(chromium: object, tmp_path: Path) -> None:
             press(seen, "Check and estimate")
             page.get_by_role("button", name="Start the build").wait_for(timeout=120_000)
             assert "Measured on this machine" in page.locator(".st-key-cg-build-panel").inner_text()
-            assert len(list((studies / "uploads").rglob("*.png"))) == 160
+            (stored,) = (studies / "uploads").glob("*.zip")
+            assert len(open_images(stored)) == 160
             press(seen, "Start the build")
             page.locator(".cg-stages li.cg-now").first.wait_for(timeout=60_000)
             assert page.get_by_role("progressbar").count() == 1

@@ -21,6 +21,7 @@ from streamlit.testing.v1 import AppTest
 from cgraph import processes
 from cgraph.build_estimate import Estimate
 from cgraph.errors import ConfigError, ImageError
+from cgraph.images import open_images
 from cgraph.store import to_json, write_bytes
 from cgraph.ui import build_choices
 from cgraph.ui.resources import StudyList
@@ -368,14 +369,15 @@ def test_uploads_lie_beside_the_studies(tmp_path: Path) -> None:
         picture = io.BytesIO()
         Image.new("RGB", (9, 9)).save(picture, "PNG")
         archive.writestr("a/1.png", picture.getvalue())
-    called = build_choices.upload_folder_name("My Birds.zip", buffer.getvalue())
-    assert called.startswith("my-birds-")
-    assert build_choices.upload_folder_name("???.zip", b"").startswith("images-")
-    place = build_choices.store_upload(buffer, tmp_path, called)
+    called = build_choices.upload_name("My Birds.zip", buffer.getvalue())
+    assert called.startswith("my-birds-") and called.endswith(".zip")
+    assert build_choices.upload_name("???.zip", b"").startswith("images-")
+    place = build_choices.store_upload(buffer.getvalue(), tmp_path, called)
     assert place == tmp_path / "uploads" / called
-    assert (place / "a/1.png").is_file()
-    with pytest.raises(ImageError, match="is no zip"):
-        build_choices.store_upload(io.BytesIO(b"x"), tmp_path, "b")
+    assert open_images(place).image_ids == ["a/1.png"]
+    with pytest.raises(ImageError, match="zip"):
+        build_choices.store_upload(b"x", tmp_path, "b.zip")
+    assert not (tmp_path / "uploads" / "b.zip").exists()
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from cgraph.ui import build_choices, resources, words
 from cgraph.ui.build_choices import MOST_UPLOAD_MB, ImageLook
 from cgraph.ui.resources import StudyList
 from cgraph.ui.views import build_jobs
-from cgraph.zip_images import MOST_FILES
 
 _MODEL, _IMAGES, _NAME, _SOURCE = "build.model", "build.images", "build.name", "build.source"
 _PRESET, _UPLOAD, _CHECKED = "build.preset", "build.upload", "build.checked"
@@ -103,10 +102,10 @@ def _image_choice(root: Path) -> tuple[str, Any]:
             help="Folders within the zip become what is known of the images.",
         )
         st.html(
-            f"<p class='cg-quiet'>For small sets: up to {MOST_UPLOAD_MB} MB and {MOST_FILES:,} "
-            "images. When you check the build they are stored, unpacked, in "
+            f"<p class='cg-quiet'>For small sets: up to {MOST_UPLOAD_MB} MB. When you check the "
+            "build the zip is stored in "
             f"<code>{escape(str(root / build_choices.UPLOADS))}</code> on the machine that runs "
-            "this app, and go nowhere else. They stay there until you delete them: the study keeps "
+            "this app, and goes nowhere else. It stays there until you delete it: the study keeps "
             "thumbnails, and the Counterfactual page reads the pictures themselves.</p>"
         )
         return "", file
@@ -368,8 +367,9 @@ def _check(settings: dict[str, Any], key: Any, uploaded: Any, root: Path) -> Non
     try:
         if uploaded is not None:
             with st.spinner("Storing the images …"):
-                called = build_choices.upload_folder_name(uploaded.name, uploaded.getvalue())
-                place = build_choices.store_upload(uploaded, root, called)
+                data = uploaded.getvalue()
+                called = build_choices.upload_name(uploaded.name, data)
+                place = build_choices.store_upload(data, root, called)
             settings = {**settings, "images": str(place)}
         with st.spinner("Loading the model and timing a few steps on this machine …"):
             estimate = Estimate.from_dict(build_choices.check(settings))
