@@ -374,7 +374,7 @@ def test_uploads_lie_beside_the_studies(tmp_path: Path) -> None:
     assert build_choices.upload_name("???.zip", b"").startswith("images-")
     place = build_choices.store_upload(buffer.getvalue(), tmp_path, called)
     assert place == tmp_path / "uploads" / called
-    assert open_images(place).image_ids == ["a/1.png"]
+    assert list(open_images(place).image_ids) == ["a/1.png"]
     with pytest.raises(ImageError, match="zip"):
         build_choices.store_upload(b"x", tmp_path, "b.zip")
     assert not (tmp_path / "uploads" / "b.zip").exists()
