@@ -21,7 +21,22 @@ from cgraph.errors import StudyError
 
 _LOCAL = ("file", "local")
 _NO_WHOLE_PUT = frozenset(
-    "arrow_hdfs ftp git github hdfs http https libarchive sftp smb ssh tar webhdfs zip".split()
+    [
+        "arrow_hdfs",
+        "ftp",
+        "git",
+        "github",
+        "hdfs",
+        "http",
+        "https",
+        "libarchive",
+        "sftp",
+        "smb",
+        "ssh",
+        "tar",
+        "webhdfs",
+        "zip",
+    ]
 )
 # Read-only, or a reader may see half a file.
 
