@@ -8,6 +8,7 @@ worker there is, and of later ones when they get their first task.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -53,8 +54,6 @@ def as_executor(executor: Executor | AnyExecutor | None, workers: int | None) ->
         Processes on this machine.
     """
     if executor is None:
-        import os
-
         return local_executor(workers or os.cpu_count() or 1)
     if not isinstance(executor, AnyExecutor):
         return executor
