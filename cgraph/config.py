@@ -100,7 +100,7 @@ class DictionaryConfig:
     max_tokens: int = 100_000
     """Most training tokens that a dictionary is learned on, and four times the most tune tokens
     that say when to stop. Of more images a seeded sample is taken, so that memory is bounded:
-    about 16 · d_model bytes a token."""
+    16 · d_model bytes a token, with K-SVD 24."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class ImageRecord:
 
 
 class ImageSet(abc.ABC):
-    """Images in a fixed order, read one at a time.
+    """Images in a fixed order, read one at a time, by several threads at once.
 
     Attributes
     ----------
