@@ -26,10 +26,10 @@ _LONGEST_QUEUE = 3600.0
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is fetched from the net: ``CGRAPH_CACHE``, or the user's own."""
+    """Return the folder of what can be had again: ``CGRAPH_CACHE``, or the user's own."""
     given = os.environ.get("CGRAPH_CACHE")
     if given:
-        return Path(given).absolute()
+        return Path(given).expanduser().absolute()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData/Local")
     elif sys.platform == "darwin":

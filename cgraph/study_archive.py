@@ -23,6 +23,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 
+from cgraph.download_cache import cache_folder
 from cgraph.errors import StudyError
 from cgraph.manifest import MANIFEST, STAGES, Manifest
 from cgraph.store import TEMPORARY_SUFFIX
@@ -237,14 +238,6 @@ def _holds_study(archive: Path, size: int, modified: int) -> bool:
             return any(PurePosixPath(name).name == MANIFEST for name in found.namelist())
     except (OSError, zipfile.BadZipFile, NotImplementedError):
         return True
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again at any time."""
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).expanduser() / "cgraph"
 
 
 # Hashing takes about as long as reading; one process asks again and again.
