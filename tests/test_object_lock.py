@@ -7,7 +7,10 @@ import sys
 import threading
 import time
 
+import fsspec
 import pytest
+import whole_objects
+from dask_cluster import wait_for
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cgraph import object_lock as module
@@ -50,24 +53,27 @@ def test_one_writer_at_a_time():
     assert not LOCK.exists()
 
 
-def test_one_of_many_gets_it():
-    held, go = [], threading.Barrier(8)
+def test_one_of_many_gets_it(tmp_path, monkeypatch):
+    """In a store that refuses to create an object that exists, which memory:// does not quite."""
+    monkeypatch.setenv(whole_objects.ROOT, str(tmp_path))
+    fsspec.register_implementation("whole", whole_objects.WholeObjects, clobber=True)
+    held, refused, go = [], [], threading.Barrier(8)
 
     def take():
         go.wait()
         try:
-            with folder_lock(FOLDER):
+            with folder_lock(ObjectPath("whole://locked/study")):
                 held.append(1)
-                time.sleep(0.5)
+                wait_for(lambda: len(refused) + len(held) == 8)  # until all have tried
         except StudyError:
-            pass
+            refused.append(1)
 
     threads = [threading.Thread(target=take) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(held) == 1
+    assert len(held) == 1 and len(refused) == 7
 
 
 def test_who_waits_gets_it_next():
