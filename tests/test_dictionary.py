@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cgraph.dictionary import Dictionary, layer_prefix
+from cgraph.dictionary import Dictionary, PursuitEncoder, layer_prefix
 from cgraph.errors import DataError, StudyError
 from cgraph.preparation import Preparation
 
@@ -175,3 +175,17 @@ def test_whitening_of_any_strength_can_be_undone(strength):
     np.testing.assert_allclose(prepared.std(axis=0), expected, rtol=0.05)
     back = prepared @ preparation.unwhitener + preparation.mean
     np.testing.assert_allclose(back[:, :3], tokens[:, :3], atol=0.05)
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_products_of_atoms_made_beforehand_change_no_code(nonnegative):
+    rng = np.random.default_rng(3)
+    atoms = rng.standard_normal((40, 12)).astype(np.float32)
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    tokens = rng.standard_normal((30, 12)).astype(np.float32)
+    plain, kept = (
+        PursuitEncoder(atoms, None, np.ones(40, dtype=np.float32), nonnegative) for _ in range(2)
+    )
+    np.testing.assert_allclose(kept.gram, atoms @ atoms.T)
+    for one, other in zip(plain.encode(tokens, 4), kept.encode(tokens, 4), strict=True):
+        np.testing.assert_array_equal(one, other)

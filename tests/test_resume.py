@@ -159,6 +159,17 @@ def test_a_damaged_receipt_costs_one_call(content, tiny_study, tiny_inputs, tmp_
     assert contents(folder) == contents(tiny_study.path)
 
 
+def test_parts_of_a_version_that_listed_skipped_images_elsewhere(tiny_study, tiny_inputs, tmp_path):
+    folder = tmp_path / tiny_study.path.name
+    start(tiny_inputs, folder, "tokens", 2)
+    path = folder / ".building/receipts/tokens/00001.json"
+    receipt = json.loads(path.read_bytes())
+    receipt["facts"] = {"n": 128, "skipped": []}
+    path.write_text(json.dumps(receipt))
+    build_study(*tiny_inputs, folder, tiny.CONFIG, workers=1)
+    assert contents(folder) == contents(tiny_study.path)
+
+
 def test_a_split_that_was_not_written_costs_no_token(tiny_study, tiny_inputs, tmp_path):
     folder = tmp_path / tiny_study.path.name
     start(tiny_inputs, folder, "split", 0)
