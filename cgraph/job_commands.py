@@ -247,7 +247,7 @@ def _before(options: argparse.Namespace) -> int:
     is_new = options.model is not None or options.images is not None
     estimate = None
     if is_new or options.estimate:
-        for name in ("model", "images", "dictionary"):
+        for name in ("model", "images"):
             if getattr(options, name) is None:
                 raise ConfigError(f"--{name} is missing: a new study needs a model and images.")
         estimate = _estimate(options, config_of(options))
