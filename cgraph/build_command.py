@@ -63,7 +63,12 @@ def _build(options: argparse.Namespace, reporter: job_commands.Reporter) -> int:
                 "--model and --images are missing. Leave all settings away to go on with the "
                 "study in --out, or give both for a new one."
             )
-        study = resume_study(options.out, workers=options.workers, on_progress=reporter)
+        study = resume_study(
+            options.out,
+            workers=options.workers,
+            on_progress=reporter,
+            expected=reporter.known(options),
+        )
     elif options.model is None or options.images is None:
         missing = "--model" if options.model is None else "--images"
         raise ConfigError(f"{missing} is missing: a new study needs a model and images.")
