@@ -98,7 +98,11 @@ def _build_on(
                 "study in --out, or give both for a new one."
             )
         study = resume_study(
-            options.out, workers=options.workers, executor=executor, on_progress=reporter
+            options.out,
+            workers=options.workers,
+            executor=executor,
+            on_progress=reporter,
+            expected=reporter.known(options),
         )
     elif options.model is None or options.images is None:
         missing = "--model" if options.model is None else "--images"

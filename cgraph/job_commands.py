@@ -127,7 +127,7 @@ class Reporter:
         if known is None:
             found = job_status.status(options.out)
             if found is not None and found.stages_done:
-                return found.estimate.get("stages") or None
+                return self.known(options)
             estimate = _estimate(options, config)
             known = estimate.to_dict()
             if self._printer is not None:
@@ -138,6 +138,16 @@ class Reporter:
                 text = _text(Estimate.from_dict(known))
                 self._job.log(text.replace("\n", "\n                     "))
         return known.get("stages")
+
+    def known(self, options: argparse.Namespace) -> Mapping[str, float] | None:
+        """Return the seconds of every stage as they were estimated when the build began."""
+        found = job_status.status(options.out)
+        stages = found.estimate.get("stages") if found is not None else None
+        if not isinstance(stages, dict):
+            return None
+        return {
+            stage: float(s) for stage, s in stages.items() if isinstance(s, int | float)
+        } or None
 
     def end(self) -> None:
         """Leave the line that moves."""

@@ -19,7 +19,7 @@ from cgraph import processes
 from cgraph.errors import CgraphError, StudyError
 from cgraph.manifest import MANIFEST
 from cgraph.progress import Progress, duration
-from cgraph.store import folder_lock, to_json, write_bytes
+from cgraph.store import folder_lock, read_json, to_json, write_bytes
 
 JOB = ".job"
 """Folder of a job within the study folder; hidden, so that it is no part of the study."""
@@ -75,7 +75,7 @@ class JobWriter:
             "started": time.time(),
             "ended": None,
             "error": None,
-            "estimate": {},
+            "estimate": _earlier_estimate(folder),
         }
         self._write()
         self.log(f"started: {command_text(settings)}")
@@ -108,6 +108,14 @@ class JobWriter:
 
     def _write(self) -> None:
         write_bytes(self._folder / RECORD, to_json(self._values))
+
+
+def _earlier_estimate(folder: Path) -> Any:
+    """Return what was expected when the build was started that is gone on with now."""
+    try:
+        return read_json(folder / RECORD)["estimate"]
+    except (StudyError, KeyError, TypeError):
+        return {}
 
 
 @contextmanager

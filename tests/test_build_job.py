@@ -111,7 +111,8 @@ def test_stopped_and_gone_on_with(undisturbed, tiny_inputs, tmp_path, capsys):
     assert (listed["state"], listed["folder"]) == ("stopped", str(folder))
     assert cli.main(["build", "--out", str(folder), "--background", "--workers", "1"]) == 0
     assert "runs in the background" in capsys.readouterr().out
-    finished(folder)
+    gone_on = finished(folder)
+    assert gone_on.estimate == stopped.estimate, "what was measured at first is kept"
     assert contents(folder) == contents(undisturbed[0])
 
 
