@@ -259,10 +259,7 @@ def summarise_pairs(figures: pa.Table, concepts: pa.Table) -> pa.Table:
 
 
 def summarise_layer(
-    layer: int,
-    train: Codes | CodeCounts,
-    held_out: Codes | CodeCounts,
-    explained_variance: float,
+    layer: int, train: Codes | CodeCounts, held_out: Codes | CodeCounts, explained_variance: float
 ) -> dict[str, Any]:
     """Describe the codes of one layer.
 
