@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import tiny
 import torch
-from hub_stand_in import COMMIT, OLDER, Hub, serving
+from model_hub import COMMIT, OLDER, Hub, serving
 from safetensors.torch import load_file
 from vision_models import build, save
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-import hub_standin
 import pytest
+import study_hub_api
 
 from cgraph import cli
 from cgraph.errors import StudyError
@@ -22,14 +22,14 @@ def hub(monkeypatch):
     import huggingface_hub
     from huggingface_hub import constants
 
-    with hub_standin.serve() as found:
+    with study_hub_api.serve() as found:
         monkeypatch.setattr(constants, "ENDPOINT", found.url)
         template = f"{found.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         # Large files by LFS: the other way needs a server of its own.
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", hub_standin.TOKEN)
+        monkeypatch.setenv("HF_TOKEN", study_hub_api.TOKEN)
         # Whatever is not this machine is asked of a proxy that is not there.
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -146,7 +146,9 @@ def test_a_push_that_was_cut_off_sends_nothing_twice(hub, copy, capsys):
     hub.stop_after = None
     hub.requests.clear()
     assert run(capsys, "push", copy, "me/discs")[0] == 0
-    large = {d for d in hub.repositories["me/discs"].files().values() if len(d) > hub_standin.SMALL}
+    large = {
+        d for d in hub.repositories["me/discs"].files().values() if len(d) > study_hub_api.SMALL
+    }
     assert hub.asked("PUT", "/lfs/") == len(large) - sent
     hub.requests.clear()
     assert run(capsys, "push", copy, "me/discs")[0] == 0

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tiny
 from app_pages import APP, jpeg, run, text
-from hub_stand_in import COMMIT, Hub, serving
+from model_hub import COMMIT, Hub, serving
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from vision_models import MOST_PATCHES, N_LAYERS, build, save
