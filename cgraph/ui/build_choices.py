@@ -196,7 +196,7 @@ def upload_name(filename: str, data: bytes) -> str:
         stem = slug(Path(filename).stem)[:40]
     except ConfigError:
         stem = "images"
-    return f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}"
+    return f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}.zip"
 
 
 def check(settings: Mapping[str, Any]) -> dict[str, Any]:
