@@ -127,14 +127,18 @@ def _last_words(folder: Path) -> str:
     return lines[-1] if lines else "it said nothing."
 
 
-def resume(folder: str | Path, *, workers: int | None = None) -> JobStatus:
+def resume(
+    folder: str | Path, *, workers: int | None = None, cluster: str | None = None
+) -> JobStatus:
     """Go on with a build that was stopped, failed or interrupted, in the background.
 
     Parameters
     ----------
     folder : str or Path
     workers : int, optional
-        Processes; as many as before if left out.
+        Processes of this machine.
+    cluster : str, optional
+        Address of a cluster to run on in their place. If both are left out, it runs where it did.
 
     Raises
     ------
@@ -148,8 +152,8 @@ def resume(folder: str | Path, *, workers: int | None = None) -> JobStatus:
     if known.state == FINISHED:
         raise StudyError(f"The study in {folder} is finished: there is nothing to go on with.")
     settings: dict[str, Any] = {**known.settings, "out": str(folder)}
-    if workers is not None:
-        settings["workers"] = workers
+    if workers is not None or cluster is not None:
+        settings |= {"workers": workers, "cluster": cluster}
     return start(settings)
 
 

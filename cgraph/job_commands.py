@@ -197,6 +197,37 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in _SETTINGS}
 
 
+def check_workers(workers: int | None, cluster: str | None = None) -> None:
+    """Refuse a number of worker processes below one, and one beside a cluster.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers is {workers}: it must be at least 1.")
+    if workers is not None and cluster is not None:
+        raise ConfigError(
+            "--workers is the number of processes on this machine, and --cluster names other "
+            "workers to run on. Give one of them."
+        )
+
+
+def check_nothing_is_set(options: argparse.Namespace) -> None:
+    """Refuse what a build that is gone on with would pass over: its settings are kept.
+
+    Raises
+    ------
+    ConfigError
+    """
+    given = any(value is not None for value in given_settings(options).values())
+    if options.preset or options.revision or given or options.dictionary is not None:
+        raise ConfigError(
+            "--model and --images are missing. Leave all settings away to go on with the "
+            "study in --out, or give both for a new one."
+        )
+
+
 def config_of(options: argparse.Namespace) -> BuildConfig:
     """Return the settings of a study: a preset's, and what options give."""
     given = given_settings(options)
@@ -252,10 +283,11 @@ def _text(estimate: Estimate) -> str:
 
 def _before(options: argparse.Namespace) -> int:
     """Estimate a build, and start it in the background if that is asked for."""
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"--workers is {options.workers}: it must be at least 1.")
+    check_workers(options.workers, options.cluster)
     is_new = options.model is not None or options.images is not None
     estimate = None
+    if not (is_new or options.estimate):
+        check_nothing_is_set(options)
     if is_new or options.estimate:
         for name in ("model", "images"):
             if getattr(options, name) is None:
@@ -270,7 +302,7 @@ def _before(options: argparse.Namespace) -> int:
         return 0
     settings = _settings(options)
     if estimate is None:
-        job = build_job.resume(settings["out"], workers=options.workers)
+        job = build_job.resume(settings["out"], workers=options.workers, cluster=options.cluster)
     else:
         job = build_job.start(settings, estimate=estimate.to_dict())
     if job.state == job_record.FAILED:

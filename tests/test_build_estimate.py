@@ -254,6 +254,9 @@ def test_on_the_command_line(tiny_inputs, tmp_path, capsys):
         (["--background", "--images", "i"], "--model is missing"),
         (["--background"], "holds no build to go on with"),
         (["--background", "--workers", "0"], "--workers is 0"),
+        (["--background", "--workers", "2", "--cluster", "tcp://there:1"], "Give one of them"),
+        (["--background", "--n-atoms", "32"], "Leave all settings away to go on"),
+        (["--background", "--dictionary", "d.npz"], "Leave all settings away to go on"),
         (["--background", "--model", "nowhere", "--images", "i"], "There are no images at"),
     ],
 )

@@ -198,6 +198,21 @@ def test_killed_at_many_moments_the_result_is_the_same(seed, undisturbed, tiny_i
     assert n_kills >= 6
 
 
+def test_it_goes_on_where_it_is_told_to(tmp_path, monkeypatch):
+    first = {"model": "m", "images": "i", "workers": 2}
+    write_record(tmp_path, settings=first, state="stopped", pid=1)
+    started = []
+    monkeypatch.setattr(build_job, "start", started.append)
+    build_job.resume(tmp_path)
+    build_job.resume(tmp_path, cluster="tcp://there:8786")
+    write_record(tmp_path, settings={**first, "workers": None, "cluster": "tcp://there:8786"})
+    build_job.resume(tmp_path)
+    build_job.resume(tmp_path, workers=1)
+    where = [(settings.get("workers"), settings.get("cluster")) for settings in started]
+    there = (None, "tcp://there:8786")
+    assert where == [(2, None), there, there, (1, None)]
+
+
 def test_a_build_that_fails_says_why(tiny_inputs, tmp_path, capsys):
     folder = tmp_path / "study"
     build_job.start(settings(tiny_inputs, folder, max_images=10))
