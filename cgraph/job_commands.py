@@ -61,7 +61,7 @@ def add_parsers(commands: Any) -> None:
     jobs.add_argument(
         "folders",
         nargs="*",
-        type=Path,
+        type=study_path,
         metavar="FOLDER",
         help="where to look; those of the app if left out",
     )
@@ -74,7 +74,7 @@ def add_parsers(commands: Any) -> None:
         help="stop a build; what is finished is kept",
         description="Stop a build. Go on with it by `cgraph build --out FOLDER`.",
     )
-    stop.add_argument("study", type=Path, metavar="FOLDER", help="the study folder")
+    stop.add_argument("study", type=study_path, metavar="FOLDER", help="the study folder")
     stop.add_argument(
         "--wait",
         type=float,
@@ -365,6 +365,11 @@ def sentence(job: job_status.JobStatus) -> str:
 
 
 def _stop(options: argparse.Namespace) -> int:
+    if is_remote(options.study):
+        raise ConfigError(
+            f"{options.study} lies in an object store, and a build into one keeps no record here. "
+            "Stop it where it was started, with Ctrl-C: finished work is kept."
+        )
     job = build_job.stop(options.study, grace=max(0.0, options.wait))
     if job.state == job_record.FINISHED:
         print(f"The build of {job.folder} had just finished.")
