@@ -15,6 +15,7 @@ from cgraph import build_job, job_record, job_status
 from cgraph.config import BuildConfig, preset
 from cgraph.console import ProgressPrinter
 from cgraph.errors import ConfigError, StudyError
+from cgraph.manifest import MANIFEST
 from cgraph.object_paths import is_remote, study_path
 from cgraph.progress import Progress, duration
 
@@ -28,7 +29,8 @@ _SETTINGS = (
 )
 """Options that are settings of a study."""
 
-_PLACES = ("model", "images", "dictionary")
+_WHERE = ("workers", "cluster")
+"""Options of ``cgraph build`` that say where it runs."""
 
 _NOT_SETTINGS = ("run", "estimate", "background", "json", "detached")
 """Options of ``cgraph build`` that say how it is run, and not what is built."""
@@ -128,7 +130,7 @@ class Reporter:
             found = job_status.status(options.out)
             if found is not None and found.stages_done:
                 return self.known(options)
-            estimate = _estimate(options, config)
+            estimate = _estimate(options, config, notes=False)
             known = estimate.to_dict()
             if self._printer is not None:
                 print(_text(estimate), file=sys.stderr)
@@ -166,6 +168,7 @@ def run(options: argparse.Namespace, build: Callable[[argparse.Namespace, Report
     """
     if options.json and not options.estimate:
         raise ConfigError("--json goes with --estimate. For a finished study: cgraph info --json.")
+    options = _as_begun(options)
     if options.estimate or options.background:
         if is_remote(study_path(options.out)):
             raise ConfigError(
@@ -181,13 +184,35 @@ def run(options: argparse.Namespace, build: Callable[[argparse.Namespace, Report
         return build(options, Reporter(job, detached=options.detached))
 
 
+def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
+    """Return options with what a build was started with that ended before its study began.
+
+    Nothing but the record of the job knows the model and the images then.
+    """
+    out = study_path(options.out)
+    given = {name: value for name, value in vars(options).items() if value not in (None, False)}
+    if is_remote(out) or not given.keys() <= {"run", "command", "out", *_WHERE, *_NOT_SETTINGS}:
+        return options
+    settings = (job_status.record_of(out) or {}).get("settings")
+    if (out / MANIFEST).is_file() or not isinstance(settings, dict):
+        return options
+    if not {"model", "images"} <= settings.keys():
+        return options
+    kept = {
+        name: value
+        for name, value in settings.items()
+        if name not in given and not (name in _WHERE and given.keys() & set(_WHERE))
+    }
+    return argparse.Namespace(**{**vars(options), **kept})
+
+
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return what is built, with paths that are true in any working directory."""
     values = {name: v for name, v in vars(options).items() if name not in _NOT_SETTINGS}
     for name, value in values.items():
         # What is no path of this machine, such as the id of a model on the Hub, stays as it is.
         if isinstance(value, str | Path):
-            is_path = name == "out" or (name in _PLACES and Path(value).exists())
+            is_path = name == "out" or (name in build_job.PLACES and Path(value).exists())
             values[name] = str(Path(value).absolute() if is_path else value)
     return values
 
@@ -236,8 +261,14 @@ def config_of(options: argparse.Namespace) -> BuildConfig:
     return preset(options.preset or "default").with_options(**given)
 
 
-def dictionary_of(options: argparse.Namespace) -> ForeignDictionary | None:
+def dictionary_of(options: argparse.Namespace, *, notes: bool = True) -> ForeignDictionary | None:
     """Return the dictionaries made elsewhere that were given, if any.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    notes : bool
+        Whether to print what the files leave open and how it is taken.
 
     Raises
     ------
@@ -257,11 +288,13 @@ def dictionary_of(options: argparse.Namespace) -> ForeignDictionary | None:
     if options.max_nnz is not None and options.max_nnz < 1:
         raise ConfigError(f"--max-nnz is {options.max_nnz}: it must be at least 1.")
     return ForeignDictionary(
-        options.dictionary, options.max_nnz, lambda note: print(note, file=sys.stderr)
+        options.dictionary,
+        options.max_nnz,
+        lambda note: print(note, file=sys.stderr) if notes else None,
     )
 
 
-def _estimate(options: argparse.Namespace, config: BuildConfig) -> Estimate:
+def _estimate(options: argparse.Namespace, config: BuildConfig, *, notes: bool = True) -> Estimate:
     from cgraph.build_estimate import estimate
 
     found = estimate(
@@ -271,7 +304,7 @@ def _estimate(options: argparse.Namespace, config: BuildConfig) -> Estimate:
         config,
         workers=options.workers,
         revision=options.revision,
-        dictionary=dictionary_of(options),
+        dictionary=dictionary_of(options, notes=notes),
     )
     found.check_disk(Path(options.out))
     return found
