@@ -70,14 +70,9 @@ def add_parsers(commands: Any) -> None:
 
 
 def _build(options: argparse.Namespace, reporter: job_commands.Reporter) -> int:
-    check_workers(options.workers)
+    job_commands.check_workers(options.workers, options.cluster)
     if options.cluster is None:
         return _build_on(options, reporter, None)
-    if options.workers is not None:
-        raise ConfigError(
-            "--workers is the number of processes on this machine, and --cluster names other "
-            "workers to run on. Give one of them."
-        )
     from cgraph.cluster import cluster_executor
 
     with cluster_executor(options.cluster) as executor:
@@ -91,12 +86,7 @@ def _build_on(
 
     dictionary = job_commands.dictionary_of(options)
     if options.model is None and options.images is None:
-        given = any(v is not None for v in job_commands.given_settings(options).values())
-        if options.preset or options.revision or given or dictionary is not None:
-            raise ConfigError(
-                "--model and --images are missing. Leave all settings away to go on with the "
-                "study in --out, or give both for a new one."
-            )
+        job_commands.check_nothing_is_set(options)
         study = resume_study(
             options.out,
             workers=options.workers,
@@ -132,17 +122,6 @@ def _build_on(
         )
     print_info(study.info())
     return 0
-
-
-def check_workers(workers: int | None) -> None:
-    """Refuse a number of worker processes below one.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers is {workers}: it must be at least 1.")
 
 
 def _info(options: argparse.Namespace) -> int:

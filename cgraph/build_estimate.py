@@ -26,7 +26,7 @@ from cgraph.cost_model import (
     stage_seconds,
 )
 from cgraph.errors import CgraphError, ModelError, StudyError
-from cgraph.manifest import MANIFEST, STAGES, Manifest
+from cgraph.manifest import BUILD_RECORD, MANIFEST, STAGES, Manifest
 from cgraph.model_facts import ModelFacts, model_facts
 from cgraph.progress import duration
 
@@ -122,11 +122,12 @@ class Estimate:
             f"{stage} {duration(seconds)}" for stage, seconds in ordered if seconds >= 1
         )
         how = "measured on this machine" if self.is_measured else "from sizes alone"
+        how += f": {shares}" if shares else ""
         return [
             f"model   {facts['model']}: {facts['family']}, {facts['n_layers']} layers of width "
             f"{facts['d_model']}, {facts['n_parameters'] / 1e6:,.1f} M parameters",
             f"images  {images} of {facts['images']}",
-            f"time    {time_span(self.seconds_low, self.seconds_high)} ({how}: {shares})",
+            f"time    {time_span(self.seconds_low, self.seconds_high)} ({how})",
             f"memory  up to {size(self.memory_mb)}{free}",
             f"disk    {size(self.disk_mb)} for the study, up to {size(self.disk_peak_mb)} while "
             f"it is built ({size(self.disk_free_mb)} free)",
@@ -332,8 +333,8 @@ def _stand_in(folder: Path, temporary: Path, inputs: tuple[str | Path, ...]) -> 
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file. Choose a folder for the study.")
     for path in found:
-        if path.name == MANIFEST:
-            shutil.copyfile(path, stand_in / MANIFEST)
+        if path.name in (MANIFEST, BUILD_RECORD):  # the second says which commit was begun with
+            shutil.copyfile(path, stand_in / path.name)
         elif path not in own and not path.name.startswith("."):
             (stand_in / path.name).touch()
     return stand_in

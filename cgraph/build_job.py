@@ -20,11 +20,15 @@ from cgraph import processes
 from cgraph.errors import CgraphError, ConfigError, StudyError
 from cgraph.job_record import FINISHED, JOB, LOG, RECORD, RUNNING, STOPPED, arguments_of
 from cgraph.job_status import JobStatus, log_tail, record_of, status
+from cgraph.manifest import MANIFEST
 from cgraph.progress import duration
 from cgraph.store import read_json, to_json, write_bytes
 
 GRACE = 15.0
 """Seconds that a build has to answer when it is asked to stop, before it is killed."""
+
+PLACES = ("model", "images", "dictionary")
+"""Options of ``cgraph build`` that may be paths."""
 
 _ESTIMATE = f"{JOB}/estimate.json"
 _START_WITHIN = 30.0
@@ -127,14 +131,18 @@ def _last_words(folder: Path) -> str:
     return lines[-1] if lines else "it said nothing."
 
 
-def resume(folder: str | Path, *, workers: int | None = None) -> JobStatus:
+def resume(
+    folder: str | Path, *, workers: int | None = None, cluster: str | None = None
+) -> JobStatus:
     """Go on with a build that was stopped, failed or interrupted, in the background.
 
     Parameters
     ----------
     folder : str or Path
     workers : int, optional
-        Processes; as many as before if left out.
+        Processes of this machine.
+    cluster : str, optional
+        Address of a cluster to run on in their place. If both are left out, it runs where it did.
 
     Raises
     ------
@@ -148,9 +156,17 @@ def resume(folder: str | Path, *, workers: int | None = None) -> JobStatus:
     if known.state == FINISHED:
         raise StudyError(f"The study in {folder} is finished: there is nothing to go on with.")
     settings: dict[str, Any] = {**known.settings, "out": str(folder)}
-    if workers is not None:
-        settings["workers"] = workers
+    if workers is not None or cluster is not None:
+        settings |= {"workers": workers, "cluster": cluster}
+    if (folder / MANIFEST).is_file() and any(map(_is_gone, map(settings.get, PLACES))):
+        # Moved together with the study, or no longer needed: the study itself knows better.
+        settings = {name: settings.get(name) for name in ("out", "workers", "cluster")}
     return start(settings)
+
+
+def _is_gone(place: Any) -> bool:
+    """Return whether a path was recorded where nothing is now; what is no path stays as it is."""
+    return isinstance(place, str) and os.path.isabs(place) and not os.path.exists(place)
 
 
 def ask_to_stop(folder: str | Path) -> JobStatus:

@@ -21,10 +21,10 @@ from cgraph import (
     build_command,
     edit_command,
     graph_command,
+    job_commands,
     names_command,
     travel_command,
 )
-from cgraph.build_command import check_workers
 from cgraph.console import ProgressPrinter, print_info
 from cgraph.errors import CgraphError, ConfigError, ImageError
 
@@ -133,7 +133,7 @@ _PLANTED_SIZES = {
 def _demo(options: argparse.Namespace) -> int:
     from cgraph.demo.remake import remake
 
-    check_workers(options.workers)
+    job_commands.check_workers(options.workers)
     printer = ProgressPrinter()
     study = remake(options.out, workers=options.workers, on_progress=printer)
     printer.end()

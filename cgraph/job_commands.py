@@ -15,6 +15,7 @@ from cgraph import build_job, job_record, job_status
 from cgraph.config import BuildConfig, preset
 from cgraph.console import ProgressPrinter
 from cgraph.errors import ConfigError, StudyError
+from cgraph.manifest import MANIFEST
 from cgraph.object_paths import is_remote, study_path
 from cgraph.progress import Progress, duration
 
@@ -28,7 +29,8 @@ _SETTINGS = (
 )
 """Options that are settings of a study."""
 
-_PLACES = ("model", "images", "dictionary")
+_WHERE = ("workers", "cluster")
+"""Options of ``cgraph build`` that say where it runs."""
 
 _NOT_SETTINGS = ("run", "estimate", "background", "json", "detached")
 """Options of ``cgraph build`` that say how it is run, and not what is built."""
@@ -61,7 +63,7 @@ def add_parsers(commands: Any) -> None:
     jobs.add_argument(
         "folders",
         nargs="*",
-        type=Path,
+        type=study_path,
         metavar="FOLDER",
         help="where to look; those of the app if left out",
     )
@@ -74,7 +76,7 @@ def add_parsers(commands: Any) -> None:
         help="stop a build; what is finished is kept",
         description="Stop a build. Go on with it by `cgraph build --out FOLDER`.",
     )
-    stop.add_argument("study", type=Path, metavar="FOLDER", help="the study folder")
+    stop.add_argument("study", type=study_path, metavar="FOLDER", help="the study folder")
     stop.add_argument(
         "--wait",
         type=float,
@@ -128,7 +130,7 @@ class Reporter:
             found = job_status.status(options.out)
             if found is not None and found.stages_done:
                 return self.known(options)
-            estimate = _estimate(options, config)
+            estimate = _estimate(options, config, notes=False)
             known = estimate.to_dict()
             if self._printer is not None:
                 print(_text(estimate), file=sys.stderr)
@@ -166,6 +168,7 @@ def run(options: argparse.Namespace, build: Callable[[argparse.Namespace, Report
     """
     if options.json and not options.estimate:
         raise ConfigError("--json goes with --estimate. For a finished study: cgraph info --json.")
+    options = _as_begun(options)
     if options.estimate or options.background:
         if is_remote(study_path(options.out)):
             raise ConfigError(
@@ -181,13 +184,35 @@ def run(options: argparse.Namespace, build: Callable[[argparse.Namespace, Report
         return build(options, Reporter(job, detached=options.detached))
 
 
+def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
+    """Return options with what a build was started with that ended before its study began.
+
+    Nothing but the record of the job knows the model and the images then.
+    """
+    out = study_path(options.out)
+    given = {name: value for name, value in vars(options).items() if value not in (None, False)}
+    if is_remote(out) or not given.keys() <= {"run", "command", "out", *_WHERE, *_NOT_SETTINGS}:
+        return options
+    settings = (job_status.record_of(out) or {}).get("settings")
+    if (out / MANIFEST).is_file() or not isinstance(settings, dict):
+        return options
+    if not {"model", "images"} <= settings.keys():
+        return options
+    kept = {
+        name: value
+        for name, value in settings.items()
+        if name not in given and not (name in _WHERE and given.keys() & set(_WHERE))
+    }
+    return argparse.Namespace(**{**vars(options), **kept})
+
+
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return what is built, with paths that are true in any working directory."""
     values = {name: v for name, v in vars(options).items() if name not in _NOT_SETTINGS}
     for name, value in values.items():
         # What is no path of this machine, such as the id of a model on the Hub, stays as it is.
         if isinstance(value, str | Path):
-            is_path = name == "out" or (name in _PLACES and Path(value).exists())
+            is_path = name == "out" or (name in build_job.PLACES and Path(value).exists())
             values[name] = str(Path(value).absolute() if is_path else value)
     return values
 
@@ -195,6 +220,37 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a study that options give, by name; None for those left out."""
     return {name: getattr(options, name) for name in _SETTINGS}
+
+
+def check_workers(workers: int | None, cluster: str | None = None) -> None:
+    """Refuse a number of worker processes below one, and one beside a cluster.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers is {workers}: it must be at least 1.")
+    if workers is not None and cluster is not None:
+        raise ConfigError(
+            "--workers is the number of processes on this machine, and --cluster names other "
+            "workers to run on. Give one of them."
+        )
+
+
+def check_nothing_is_set(options: argparse.Namespace) -> None:
+    """Refuse what a build that is gone on with would pass over: its settings are kept.
+
+    Raises
+    ------
+    ConfigError
+    """
+    given = any(value is not None for value in given_settings(options).values())
+    if options.preset or options.revision or given or options.dictionary is not None:
+        raise ConfigError(
+            "--model and --images are missing. Leave all settings away to go on with the "
+            "study in --out, or give both for a new one."
+        )
 
 
 def config_of(options: argparse.Namespace) -> BuildConfig:
@@ -205,8 +261,14 @@ def config_of(options: argparse.Namespace) -> BuildConfig:
     return preset(options.preset or "default").with_options(**given)
 
 
-def dictionary_of(options: argparse.Namespace) -> ForeignDictionary | None:
+def dictionary_of(options: argparse.Namespace, *, notes: bool = True) -> ForeignDictionary | None:
     """Return the dictionaries made elsewhere that were given, if any.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    notes : bool
+        Whether to print what the files leave open and how it is taken.
 
     Raises
     ------
@@ -226,11 +288,13 @@ def dictionary_of(options: argparse.Namespace) -> ForeignDictionary | None:
     if options.max_nnz is not None and options.max_nnz < 1:
         raise ConfigError(f"--max-nnz is {options.max_nnz}: it must be at least 1.")
     return ForeignDictionary(
-        options.dictionary, options.max_nnz, lambda note: print(note, file=sys.stderr)
+        options.dictionary,
+        options.max_nnz,
+        lambda note: print(note, file=sys.stderr) if notes else None,
     )
 
 
-def _estimate(options: argparse.Namespace, config: BuildConfig) -> Estimate:
+def _estimate(options: argparse.Namespace, config: BuildConfig, *, notes: bool = True) -> Estimate:
     from cgraph.build_estimate import estimate
 
     found = estimate(
@@ -240,7 +304,7 @@ def _estimate(options: argparse.Namespace, config: BuildConfig) -> Estimate:
         config,
         workers=options.workers,
         revision=options.revision,
-        dictionary=dictionary_of(options),
+        dictionary=dictionary_of(options, notes=notes),
     )
     found.check_disk(Path(options.out))
     return found
@@ -252,10 +316,11 @@ def _text(estimate: Estimate) -> str:
 
 def _before(options: argparse.Namespace) -> int:
     """Estimate a build, and start it in the background if that is asked for."""
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"--workers is {options.workers}: it must be at least 1.")
+    check_workers(options.workers, options.cluster)
     is_new = options.model is not None or options.images is not None
     estimate = None
+    if not (is_new or options.estimate):
+        check_nothing_is_set(options)
     if is_new or options.estimate:
         for name in ("model", "images"):
             if getattr(options, name) is None:
@@ -270,7 +335,7 @@ def _before(options: argparse.Namespace) -> int:
         return 0
     settings = _settings(options)
     if estimate is None:
-        job = build_job.resume(settings["out"], workers=options.workers)
+        job = build_job.resume(settings["out"], workers=options.workers, cluster=options.cluster)
     else:
         job = build_job.start(settings, estimate=estimate.to_dict())
     if job.state == job_record.FAILED:
@@ -333,6 +398,11 @@ def sentence(job: job_status.JobStatus) -> str:
 
 
 def _stop(options: argparse.Namespace) -> int:
+    if is_remote(options.study):
+        raise ConfigError(
+            f"{options.study} lies in an object store, and a build into one keeps no record here. "
+            "Stop it where it was started, with Ctrl-C: finished work is kept."
+        )
     job = build_job.stop(options.study, grace=max(0.0, options.wait))
     if job.state == job_record.FINISHED:
         print(f"The build of {job.folder} had just finished.")

@@ -26,6 +26,7 @@ from tempfile import mkdtemp
 from cgraph.download_cache import cache_folder
 from cgraph.errors import StudyError
 from cgraph.manifest import MANIFEST, STAGES, Manifest
+from cgraph.object_paths import is_remote, study_path
 from cgraph.store import TEMPORARY_SUFFIX
 from cgraph.study_files import (
     MODEL,
@@ -63,9 +64,9 @@ def export_study(
     Parameters
     ----------
     study : str or Path
-        A study folder.
+        A study folder, of this machine or of an object store.
     out : str or Path
-        The zip file to write; it is whole or absent.
+        The zip file to write, on this machine; it is whole or absent.
     model : Path, optional
         A folder of the model from elsewhere, to be taken along as ``model/``.
     with_model : bool
@@ -83,7 +84,7 @@ def export_study(
     StudyError
         If the study is unfinished, lacks a file or was changed, or the zip cannot be written.
     """
-    folder, out = Path(study), Path(out)
+    folder, out = study_path(study), on_this_machine(out)
     if out.suffix.lower() != SUFFIX:
         raise StudyError(f"The zip file to write is {str(out)!r}: its name must end in {SUFFIX}.")
     if out.is_dir():
@@ -99,7 +100,8 @@ def export_study(
         for name in sorted(elsewhere.sizes()):
             if is_model_file(f"{MODEL}/{name}"):
                 sources[f"{MODEL}/{name}"] = (elsewhere, name)
-    sizes = {name: (files.place / own).stat().st_size for name, (files, own) in sources.items()}
+    known = {id(files): files.sizes() for files, _ in sources.values()}
+    sizes = {name: known[id(files)][own] for name, (files, own) in sources.items()}
     total, done = sum(sizes.values()), 0
     temporary = out.with_name(f".{out.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
@@ -156,7 +158,7 @@ def import_study(
     StudyError
         If the zip is damaged or no study, or the folder cannot be written.
     """
-    archive, folder = Path(archive), Path(folder)
+    archive, folder = on_this_machine(archive), on_this_machine(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(f"{folder} is there already. Choose a new folder to unpack to.")
     with _temporary_folder(folder) as temporary:
@@ -167,6 +169,23 @@ def import_study(
     return folder
 
 
+def on_this_machine(place: str | Path) -> Path:
+    """Return a path of this machine.
+
+    Raises
+    ------
+    StudyError
+        If it is a URL: zip files are read and written in places, which objects are not.
+    """
+    path = study_path(place)
+    if is_remote(path):
+        raise StudyError(
+            f"{path} lies in an object store, and only a study folder may lie there. Give a path "
+            "of this machine."
+        )
+    return path
+
+
 def unpack_to_cache(archive: Path) -> Path:
     """Return a folder with the study of a zip file, unpacked the first time.
 
@@ -175,7 +194,7 @@ def unpack_to_cache(archive: Path) -> Path:
     StudyError
         If the file is damaged or no study, or the cache cannot be written.
     """
-    archive = archive.absolute()
+    archive = on_this_machine(archive).absolute()
     with readable(archive):
         found = archive.stat()
         if not zipfile.is_zipfile(archive):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Protocol
 from cgraph.errors import StudyError
 from cgraph.given_names import GIVEN_NAMES
 from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, Manifest
+from cgraph.object_paths import as_object
 from cgraph.store import LOCK_NAME
 from cgraph.unpacked import MARK
 
@@ -32,7 +33,7 @@ BESIDE = (GIVEN_NAMES, SCENES)
 """Files that belong to a study and travel with it, though the manifest does not list them."""
 
 _OF_THIS_MACHINE = (BUILD_RECORD, PROGRESS, LOCK_NAME, MARK)
-_WORKING_FOLDERS = (".building", ".cache")
+_WORKING_FOLDERS = (".building", ".cache", ".job")
 _MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 _WEIGHTS = f"{MODEL}/model.safetensors"
 _PIECE = 1 << 20
@@ -51,7 +52,7 @@ class StudyFiles(Protocol):
 
 
 class FolderFiles:
-    """The files of a study folder.
+    """The files of a study folder, of this machine or of an object store.
 
     Parameters
     ----------
@@ -63,6 +64,9 @@ class FolderFiles:
 
     def sizes(self) -> Mapping[str, int]:
         """Return the size in bytes of every file, by its path with forward slashes."""
+        remote = as_object(self.place)
+        if remote is not None:
+            return remote.sizes()
         return {
             path.relative_to(self.place).as_posix(): path.stat().st_size
             for path in sorted(self.place.rglob("*"))
@@ -71,7 +75,7 @@ class FolderFiles:
 
     def open(self, relative: str) -> BinaryIO:
         """Open a file for reading."""
-        return open(self.place / relative, "rb")
+        return (self.place / relative).open("rb")
 
 
 @dataclass(frozen=True)

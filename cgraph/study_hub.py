@@ -23,8 +23,10 @@ from cgraph.errors import StudyError
 from cgraph.given_names import GIVEN_NAMES
 from cgraph.hub_access import explained, repository_name
 from cgraph.manifest import MANIFEST, Manifest
+from cgraph.object_paths import is_remote
 from cgraph.store import read_json
 from cgraph.study import Study
+from cgraph.study_archive import on_this_machine
 from cgraph.study_card import CARD, WRITTEN, study_card
 from cgraph.study_files import BESIDE, FolderFiles, is_model_file, travelling, verify_files
 
@@ -101,6 +103,11 @@ def push_study(
     """
     repository = repository_name(repository)
     folder, manifest = study.path, study.manifest
+    if is_remote(folder):
+        raise StudyError(
+            f"The study in {folder} lies in an object store, and files of this machine are "
+            f"uploaded. Push the zip file that `cgraph export {folder} {manifest.name}.zip` writes."
+        )
     files = FolderFiles(folder)
     found = verify_files(files, manifest)
     if not found.whole:
@@ -249,7 +256,7 @@ def pull_study(
     StudyError
         If there is no study, a file is not what its manifest says, or the Hub cannot be reached.
     """
-    repository, out = repository_name(repository), Path(out)
+    repository, out = repository_name(repository), on_this_machine(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError(f"{out} is there already. Choose a new folder to pull to.")
     working = out.with_name(f".{out.name}.pull")

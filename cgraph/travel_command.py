@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cgraph.object_paths import is_remote, study_path
+
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to those of the command line."""
@@ -18,7 +20,7 @@ def add_parsers(commands: Any) -> None:
         description="Say which files of a study are missing, altered or additional. The exit code "
         "is 0 for a study that is whole, 1 for one that is not, 2 for what is no study.",
     )
-    verify.add_argument("study", type=Path, help="a study folder or zip file")
+    verify.add_argument("study", type=study_path, help="a study folder or zip file")
     verify.add_argument("--json", action="store_true", help="as one JSON object")
     verify.set_defaults(run=_verify)
 
@@ -28,8 +30,8 @@ def add_parsers(commands: Any) -> None:
         description="Write a study as one zip file, which opens wherever a study folder does. The "
         "same study gives the same bytes. The model comes along if it lies in the study folder.",
     )
-    export.add_argument("study", type=Path, help="a study folder")
-    export.add_argument("out", type=Path, metavar="OUT.zip", help="the zip file to write")
+    export.add_argument("study", type=study_path, help="a study folder")
+    export.add_argument("out", type=study_path, metavar="OUT.zip", help="the zip file to write")
     _add_model_choice(export)
     export.set_defaults(run=_export)
 
@@ -39,8 +41,10 @@ def add_parsers(commands: Any) -> None:
         description="Unpack the zip file of a study, every file checked. Zip files open without "
         "this; it is needed to name concepts.",
     )
-    unpack.add_argument("archive", type=Path, metavar="STUDY.zip", help="a zip file of a study")
-    unpack.add_argument("out", type=Path, metavar="FOLDER", help="the study folder to write")
+    unpack.add_argument(
+        "archive", type=study_path, metavar="STUDY.zip", help="a zip file of a study"
+    )
+    unpack.add_argument("out", type=study_path, metavar="FOLDER", help="the study folder to write")
     unpack.set_defaults(run=_import)
 
     push = commands.add_parser(
@@ -50,7 +54,7 @@ def add_parsers(commands: Any) -> None:
         "A new repository is private unless --public is given. Uses the token of your login. Run "
         "it again to go on after an interruption.",
     )
-    push.add_argument("study", type=Path, help="a study folder or zip file")
+    push.add_argument("study", type=study_path, help="a study folder or zip file")
     push.add_argument("repository", metavar="OWNER/NAME", help="a dataset repository")
     push.add_argument("--public", action="store_true", help="a new one can be seen by everybody")
     _add_model_choice(push)
@@ -63,7 +67,7 @@ def add_parsers(commands: Any) -> None:
         "again to go on after an interruption.",
     )
     pull.add_argument("repository", metavar="OWNER/NAME", help="a dataset repository")
-    pull.add_argument("out", type=Path, metavar="FOLDER", help="the study folder to write")
+    pull.add_argument("out", type=study_path, metavar="FOLDER", help="the study folder to write")
     pull.add_argument("--revision", metavar="COMMIT", help="a commit, branch or tag")
     pull.add_argument("--without-model", action="store_true", help="leave the model there")
     pull.set_defaults(run=_pull)
@@ -89,7 +93,7 @@ def _verify(options: argparse.Namespace) -> int:
     from cgraph.study_zip import ArchiveFiles
 
     report = ByteProgress("verified")
-    if options.study.is_file():
+    if options.study.is_file() and not is_remote(options.study):
         with ArchiveFiles(options.study) as archive:
             found = verify_files(archive, archive.manifest, report)
     else:

@@ -340,7 +340,7 @@ def _usable_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"The device {name!r} cannot be used: {first_line(error)} Use 'cpu', or "
+            f"The device {name!r} cannot be used: {first_line(error).rstrip('.')}. Use 'cpu', or "
             "'cuda' where there is an accelerator."
         ) from error
     return device

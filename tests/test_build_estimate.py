@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from cgraph import cli
-from cgraph.build_estimate import Estimate, estimate, rough_estimate, size, time_span
+from cgraph.build_estimate import Estimate, _stand_in, estimate, rough_estimate, size, time_span
 from cgraph.config import preset
 from cgraph.cost_model import (
     Work,
@@ -20,6 +20,7 @@ from cgraph.cost_model import (
     stage_seconds,
 )
 from cgraph.errors import CgraphError, ModelError, StudyError
+from cgraph.job_setup import read_log
 from cgraph.manifest import STAGES
 from cgraph.model_facts import model_facts
 from cgraph.vit import VisionModel
@@ -210,6 +211,20 @@ def test_it_refuses_what_the_build_refuses(case, tiny_inputs, tiny_study, tmp_pa
         assert said[0] == said[1]
 
 
+def test_it_knows_what_a_build_began_with(tmp_path):
+    """The record says with which commit of a data set, which may have changed since."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "other").mkdir()
+    record = {"sources": {"images": "hub:owner/name@" + "0" * 40}, "stages": []}
+    (tmp_path / "study/build.json").write_text(json.dumps(record))
+    assert read_log(_stand_in(tmp_path / "study", tmp_path / "other", ())) == record
+
+
+def test_a_build_of_a_moment_names_no_stages(measured):
+    moment = dataclasses.replace(measured, stages=dict.fromkeys(STAGES, 0.1))
+    assert "(measured on this machine)" in moment.lines()[2]
+
+
 def test_images_that_cannot_be_read_are_mentioned(tiny_inputs, tmp_path):
     shutil.copytree(tiny_inputs[1], tmp_path / "images")
     for path in sorted((tmp_path / "images").rglob("*.png"))[::2]:
@@ -254,6 +269,9 @@ def test_on_the_command_line(tiny_inputs, tmp_path, capsys):
         (["--background", "--images", "i"], "--model is missing"),
         (["--background"], "holds no build to go on with"),
         (["--background", "--workers", "0"], "--workers is 0"),
+        (["--background", "--workers", "2", "--cluster", "tcp://there:1"], "Give one of them"),
+        (["--background", "--n-atoms", "32"], "Leave all settings away to go on"),
+        (["--background", "--dictionary", "d.npz"], "Leave all settings away to go on"),
         (["--background", "--model", "nowhere", "--images", "i"], "There are no images at"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +197,46 @@ def test_killed_at_many_moments_the_result_is_the_same(seed, undisturbed, tiny_i
         tiny_inputs, tmp_path / "study", expected, moments, workers=1 + seed % 2
     )
     assert n_kills >= 6
+
+
+def test_it_goes_on_where_it_is_told_to(tmp_path, monkeypatch):
+    first = {"model": "m", "images": "i", "workers": 2}
+    write_record(tmp_path, settings=first, state="stopped", pid=1)
+    started = []
+    monkeypatch.setattr(build_job, "start", started.append)
+    build_job.resume(tmp_path)
+    build_job.resume(tmp_path, cluster="tcp://there:8786")
+    write_record(tmp_path, settings={**first, "workers": None, "cluster": "tcp://there:8786"})
+    build_job.resume(tmp_path)
+    build_job.resume(tmp_path, workers=1)
+    where = [(settings.get("workers"), settings.get("cluster")) for settings in started]
+    there = (None, "tcp://there:8786")
+    assert where == [(2, None), there, there, (1, None)]
+
+
+def test_a_study_that_was_moved_goes_on_in_the_background(tiny_study, tmp_path, monkeypatch):
+    shutil.copy(tiny_study.path / "study.json", tmp_path)
+    gone = {"model": "/gone/model", "images": "hub:owner/name", "seed": 1, "workers": 2}
+    write_record(tmp_path, settings=gone, state="stopped", pid=1)
+    values = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps({**values, "stages": ["tokens"]}))
+    started = []
+    monkeypatch.setattr(build_job, "start", started.append)
+    build_job.resume(tmp_path)
+    assert started == [{"out": str(tmp_path), "workers": 2, "cluster": None}]
+    write_record(tmp_path, settings={**gone, "model": "owner/name"}, state="stopped", pid=1)
+    build_job.resume(tmp_path)
+    assert started[1]["model"] == "owner/name", "an id is no path"
+
+
+def test_killed_before_the_study_began(undisturbed, tiny_inputs, tmp_path, capsys):
+    """`cgraph jobs` says how to go on, and that must be true of every build."""
+    folder = tmp_path / "study"
+    write_record(folder, settings=settings(tiny_inputs, folder), pid=1, birth="0", host="x")
+    assert cli.main(["jobs", str(folder)]) == 0
+    assert f"`cgraph build --out {folder}` goes on" in capsys.readouterr().out
+    assert cli.main(["build", "--out", str(folder)]) == 0
+    assert contents(folder) == contents(undisturbed[0])
 
 
 def test_a_build_that_fails_says_why(tiny_inputs, tmp_path, capsys):

@@ -48,7 +48,7 @@ def test_a_study_with_dictionaries_made_elsewhere(tiny_inputs, saes, tmp_path, c
     place = ["--model", model, "--images", images, "--out", out, "--dictionary", saes]
     code, _, err = run(capsys, "build", *place, *OPTIONS)
     assert code == 0, err
-    assert "All layers: atoms were not of length 1; they are now" in err
+    assert err.count("All layers: atoms were not of length 1; they are now") == 1
     study = Study.open(out)
     settings = study.config.dictionary
     assert (settings.method, settings.n_atoms, settings.max_nnz) == ("imported", 32, 3)

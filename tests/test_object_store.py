@@ -14,6 +14,7 @@ import tiny
 import whole_objects
 from fsspec.implementations.memory import MemoryFileSystem
 
+from cgraph import cli
 from cgraph.cli import main
 from cgraph.concept import ConceptId
 from cgraph.errors import ClusterError, StudyError
@@ -197,3 +198,34 @@ class TestAddresses:
         shutil.copytree(tiny_study.path, copy)
         assert Study.open(f"file://{copy}").path == copy
         assert Study.open(f"local://{copy}").path == copy
+
+
+def test_a_study_in_a_store_is_verified_and_exported(in_memory, tiny_study, tmp_path, capsys):
+    place = str(in_memory.path)
+    assert cli.main(["verify", place]) == 0
+    assert capsys.readouterr().out.startswith("discs is whole")
+    for study, out in ((place, "a.zip"), (str(tiny_study.path), "b.zip")):
+        assert cli.main(["export", study, str(tmp_path / out), "--without-model"]) == 0
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    (in_memory.path / "dictionary.safetensors").write_bytes(b"other")
+    assert cli.main(["verify", place]) == 1
+    assert "altered    dictionary.safetensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("push {} owner/name", "`cgraph export memory://studies/discs discs.zip` writes"),
+        ("export {} memory://elsewhere/discs.zip", "Give a path of this machine"),
+        ("import discs.zip {}", "Give a path of this machine"),
+        ("pull owner/name {}", "Give a path of this machine"),
+        ("info {}.zip", "Give a path of this machine"),
+        ("stop {}", "Stop it where it was started"),
+    ],
+)
+def test_what_needs_a_disk_says_so(command, sentence, in_memory, capsys):
+    study_path(f"{in_memory.path}.zip").write_bytes(b"a zip file")
+    assert cli.main(command.format(in_memory.path).split()) == 2
+    assert sentence in capsys.readouterr().err
+    assert cli.main(["jobs", str(in_memory.path)]) == 0
+    assert "No builds were found in memory://studies/discs" in capsys.readouterr().out

@@ -21,9 +21,11 @@ from typing import Any
 from cgraph.build_job import environment
 from cgraph.config import BuildConfig, preset
 from cgraph.errors import CgraphError, ConfigError, StudyError
+from cgraph.image_reference import HubReference, parse_reference
 from cgraph.job_record import arguments_of
 from cgraph.job_status import JobStatus
 from cgraph.manifest import BUILD_RECORD, MANIFEST, slug
+from cgraph.object_paths import is_remote
 from cgraph.store import read_json
 from cgraph.ui.resources import StudyList
 
@@ -60,8 +62,13 @@ class ImageLook:
 
 
 def new_studies_folder(searched: tuple[Path, ...]) -> Path:
-    """Return the folder in which new studies are made: the first that is searched and fits."""
+    """Return the folder in which new studies are made: the first that is searched and fits.
+
+    It lies on this machine: a build into an object store is no job of the app.
+    """
     for folder in searched:
+        if is_remote(folder):
+            continue
         if not (folder / MANIFEST).is_file() and (folder.is_dir() or not folder.exists()):
             return folder.absolute()
     return Path("studies").absolute()
@@ -94,6 +101,17 @@ def models_at_hand(found: StudyList, jobs: list[JobStatus]) -> list[tuple[str, s
 def is_hub_id(text: str) -> bool:
     """Return whether a text can only be the id of something on the Hub: ``owner/name``."""
     return bool(_HUB_ID.fullmatch(text)) and not Path(text).expanduser().exists()
+
+
+def is_hub_set(text: str) -> bool:
+    """Return whether a text is a data set of the Hub, which is asked for when a build is checked.
+
+    Raises
+    ------
+    ImageError
+        If it can be no set of images at all, such as an address.
+    """
+    return isinstance(parse_reference(text), HubReference)
 
 
 def place_of(text: str) -> str:
@@ -189,7 +207,10 @@ def store_upload(data: bytes, root: Path, called: str) -> Path:
 
 
 def upload_name(filename: str, data: bytes) -> str:
-    """Return what an upload is stored as: its file's name, and the beginning of its hash."""
+    """Return what an upload is stored as: its file's name and the beginning of its hash.
+
+    It ends in ``.zip``, by which `cgraph.images.open_images` knows it.
+    """
     import hashlib
 
     try:

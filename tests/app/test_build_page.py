@@ -22,6 +22,7 @@ from cgraph import processes
 from cgraph.build_estimate import Estimate
 from cgraph.errors import ConfigError, ImageError
 from cgraph.images import open_images
+from cgraph.object_paths import study_path
 from cgraph.store import to_json, write_bytes
 from cgraph.ui import build_choices
 from cgraph.ui.resources import StudyList
@@ -378,6 +379,27 @@ def test_uploads_lie_beside_the_studies(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="zip"):
         build_choices.store_upload(b"x", tmp_path, "b.zip")
     assert not (tmp_path / "uploads" / "b.zip").exists()
+
+
+@pytest.mark.parametrize("text", ["hub:owner/name", "owner/name:valid", "hub:owner/name@v1"])
+def test_data_sets_of_the_hub_are_left_to_the_check(
+    text: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_choices, "look_at_images", lambda place: pytest.fail("it was asked"))
+    app = fill(run_page(PAGE), images=text)
+    assert f"<b>{text}</b>: counted when you check the build" in html(app)
+    assert not app.error
+
+
+def test_an_address_is_no_set_of_images(home: Path) -> None:
+    assert "is an address, and images are listed" in errors(
+        fill(run_page(PAGE), images="https://example.org/photos.zip")
+    )
+
+
+def test_new_studies_lie_on_this_machine(tmp_path: Path) -> None:
+    searched = (study_path("s3://bucket/studies"), tmp_path)
+    assert build_choices.new_studies_folder(searched) == tmp_path
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ def show() -> None:
         st.html("<h2 class='cg-title'>Build a study</h2>")
         st.html(
             "<p class='cg-sentence'>Choose a vision transformer and a set of images. cgraph reads "
-            "the model's class token at every layer, learns concepts, and finds how they lead to "
-            "one another. The build runs by itself: you may close this page, and come back to "
-            "it.</p>"
+            "the model's class token at every layer (of a model without one, the mean of its "
+            "patches), learns concepts, and finds how they lead to one another. The build runs by "
+            "itself: you may close this page, and come back to it.</p>"
         )
     build_jobs.show(jobs)
     build_form.show(resources.studies(folders), jobs)

@@ -114,8 +114,9 @@ def _image_choice(root: Path) -> tuple[str, Any]:
         key=_IMAGES,
         placeholder="path/to/photos",
         help="On the machine that runs this app: a folder of images, in sub-folders or not; a "
-        "Parquet file or a folder of them, as Hugging Face datasets write it; or whatever else "
-        "`cgraph build --images` takes.",
+        "zip file of images; a Parquet file or a folder of them, as Hugging Face datasets write "
+        "it; a list (CSV, TSV, JSON) of paths or addresses. Or a data set of the Hub, "
+        "hub:owner/name.",
     )
     return build_choices.place_of(text or ""), None
 
@@ -277,7 +278,12 @@ def _show_images(images: str, uploaded: Any, problems: list[str]) -> ImageLook |
         return None
     if not images:
         return None
-    if build_choices.is_hub_id(images) or "://" in images:
+    try:
+        on_hub = build_choices.is_hub_set(images)
+    except CgraphError as error:
+        problems.append(str(error))
+        return None
+    if on_hub:
         _fact("Images", f"<b>{escape(images)}</b>: counted when you check the build.")
         return None
     look = _look(images)
