@@ -20,7 +20,7 @@ from cgraph import processes
 from cgraph.errors import CgraphError, ConfigError, StudyError
 from cgraph.job_record import FINISHED, JOB, LOG, RECORD, RUNNING, STOPPED, arguments_of
 from cgraph.job_status import JobStatus, log_tail, record_of, status
-from cgraph.manifest import MANIFEST
+from cgraph.manifest import BUILD_RECORD, MANIFEST
 from cgraph.progress import duration
 from cgraph.store import read_json, to_json, write_bytes
 
@@ -158,15 +158,19 @@ def resume(
     settings: dict[str, Any] = {**known.settings, "out": str(folder)}
     if workers is not None or cluster is not None:
         settings |= {"workers": workers, "cluster": cluster}
-    if (folder / MANIFEST).is_file() and any(map(_is_gone, map(settings.get, PLACES))):
-        # Moved together with the study, or no longer needed: the study itself knows better.
+    if _knows_its_sources(folder):
+        # Better than the record: where things lie if they were moved with the study, and with
+        # which commit on the Hub it began.
         settings = {name: settings.get(name) for name in ("out", "workers", "cluster")}
     return start(settings)
 
 
-def _is_gone(place: Any) -> bool:
-    """Return whether a path was recorded where nothing is now; what is no path stays as it is."""
-    return isinstance(place, str) and os.path.isabs(place) and not os.path.exists(place)
+def _knows_its_sources(folder: Path) -> bool:
+    try:
+        sources = read_json(folder / BUILD_RECORD)["sources"]
+        return (folder / MANIFEST).is_file() and {"model", "images"} <= sources.keys()
+    except (StudyError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def ask_to_stop(folder: str | Path) -> JobStatus:

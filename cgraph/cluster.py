@@ -52,7 +52,14 @@ def as_executor(executor: Executor | AnyExecutor | None, workers: int | None) ->
         An executor of cgraph is taken as it is, any other one adapted. None means this machine.
     workers : int or None
         Processes on this machine.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}: it must be at least 1.")
     if executor is None:
         return local_executor(workers or os.cpu_count() or 1)
     if not isinstance(executor, AnyExecutor):

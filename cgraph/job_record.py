@@ -71,7 +71,7 @@ class JobWriter:
             "pid": os.getpid(),
             "birth": processes.birth_of(os.getpid()),
             "host": socket.gethostname(),
-            "settings": dict(settings),
+            "settings": _with_earlier(folder, settings),
             "started": time.time(),
             "ended": None,
             "error": None,
@@ -116,6 +116,21 @@ def _earlier_estimate(folder: Path) -> Any:
         return read_json(folder / RECORD)["estimate"]
     except (StudyError, KeyError, TypeError):
         return {}
+
+
+def _with_earlier(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those of the build that is gone on with by its folder alone.
+
+    Where it runs is said anew each time.
+    """
+    if settings.get("model") is not None:
+        return dict(settings)
+    try:
+        earlier = dict(read_json(folder / RECORD)["settings"])
+    except (StudyError, KeyError, TypeError, ValueError):
+        earlier = {}
+    kept = {name: v for name, v in earlier.items() if name not in ("workers", "cluster")}
+    return kept | {name: value for name, value in settings.items() if value is not None}
 
 
 @contextmanager

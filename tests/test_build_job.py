@@ -97,6 +97,10 @@ def test_a_job_runs_by_itself_and_one_folder_has_one(undisturbed, tiny_inputs, t
         build_job.resume(folder)
 
 
+def _given(values):
+    return {name: value for name, value in values.items() if value not in (None, False)}
+
+
 def test_stopped_and_gone_on_with(undisturbed, tiny_inputs, tmp_path, capsys):
     folder = tmp_path / "study"
     build_job.start(settings(tiny_inputs, folder, workers=2))
@@ -114,6 +118,7 @@ def test_stopped_and_gone_on_with(undisturbed, tiny_inputs, tmp_path, capsys):
     assert "runs in the background" in capsys.readouterr().out
     gone_on = finished(folder)
     assert gone_on.estimate == stopped.estimate, "what was measured at first is kept"
+    assert _given(gone_on.settings) == {**_given(stopped.settings), "workers": 1}
     assert contents(folder) == contents(undisturbed[0])
 
 
@@ -223,10 +228,11 @@ def test_a_study_that_was_moved_goes_on_in_the_background(tiny_study, tmp_path, 
     started = []
     monkeypatch.setattr(build_job, "start", started.append)
     build_job.resume(tmp_path)
-    assert started == [{"out": str(tmp_path), "workers": 2, "cluster": None}]
-    write_record(tmp_path, settings={**gone, "model": "owner/name"}, state="stopped", pid=1)
+    assert started.pop()["model"] == "/gone/model", "nothing else says what it was started with"
+    sources = {"model": "model", "images": "hub:owner/name@" + "0" * 40}
+    (tmp_path / "build.json").write_text(json.dumps({"sources": sources, "stages": []}))
     build_job.resume(tmp_path)
-    assert started[1]["model"] == "owner/name", "an id is no path"
+    assert started == [{"out": str(tmp_path), "workers": 2, "cluster": None}]
 
 
 def test_killed_before_the_study_began(undisturbed, tiny_inputs, tmp_path, capsys):

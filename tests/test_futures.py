@@ -17,7 +17,7 @@ from joblib.externals.loky import get_reusable_executor
 from worker_tasks import at_once, die, double, threads
 
 from cgraph import futures
-from cgraph.errors import ClusterError
+from cgraph.errors import ClusterError, ConfigError
 from cgraph.executors import LOOK_AHEAD, ProcessExecutor, WorkerLost
 from cgraph.futures import USUAL_WORKERS, FuturesExecutor
 from cgraph.pipeline import build_study
@@ -152,6 +152,12 @@ def test_workers_use_one_thread(kind, monkeypatch):
     assert (pid == os.getpid()) == (kind == "threads")
     assert torch_threads == 1
     assert pools and set(pools) == {1}
+
+
+def test_no_workers_at_all():
+    with pytest.raises(ConfigError, match="workers is 0: it must be at least 1"):
+        build_study("model", "images", "nowhere", workers=0)
+    assert not Path("nowhere").exists()
 
 
 def test_a_broken_pool_is_a_sentence(monkeypatch):
