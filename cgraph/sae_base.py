@@ -165,7 +165,10 @@ class SparseAutoencoder(AtomsMixin, BaseEstimator):
         return sp.vstack(blocks, format="csr")
 
     def _encode(self, X: NDArray[np.float32]) -> sp.csr_matrix:
-        pre = X @ self.encoder_weight_.T + self.encoder_bias_
+        # Products in single precision depend, in their last bit, on where a row lies in memory and
+        # in its block; rounded from double precision they do not.
+        wide = X.astype(np.float64) @ self.encoder_weight_.T.astype(np.float64)
+        pre = (wide + self.encoder_bias_).astype(np.float32)
         max_nnz = min(self.max_nnz, pre.shape[1])
         indices, coefficients = topk_codes(pre, self.selection_bias_, max_nnz, self.threshold_)
         active = indices >= 0

@@ -13,6 +13,7 @@ import pytest
 import tiny
 import whole_objects
 from distributed import Client, LocalCluster
+from jobs import contents
 from worker_tasks import at_once, die
 
 from cgraph import cluster as cluster_module
@@ -24,14 +25,6 @@ from cgraph.pipeline import build_study, resume_study
 
 class Interrupted(Exception):
     pass
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("build.json", ".lock")
-    }
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiny
 from joblib.externals.loky import get_reusable_executor
+from jobs import contents
 from worker_tasks import at_once, die, double, threads
 
 from cgraph import futures
@@ -22,14 +23,6 @@ from cgraph.executors import LOOK_AHEAD, ProcessExecutor, WorkerLost
 from cgraph.futures import USUAL_WORKERS, FuturesExecutor
 from cgraph.pipeline import build_study
 from cgraph.shared_folder import objection, shared_terms
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("build.json", ".lock")
-    }
 
 
 class Measured(ThreadPoolExecutor):
