@@ -132,12 +132,12 @@ def test_an_upload_becomes_a_study(chromium: object, tmp_path: Path) -> None:
             page.keyboard.press("Enter")
             seen.wait()
             press(seen, "Check and estimate")
-            page.get_by_role("button", name="Start the build").wait_for(timeout=120_000)
+            page.get_by_role("button", name="Start the build").wait_for(timeout=400_000)
             assert "Measured on this machine" in page.locator(".st-key-cg-build-panel").inner_text()
             (stored,) = (studies / "uploads").glob("*.zip")
             assert len(open_images(stored)) == 160
             press(seen, "Start the build")
-            page.locator(".cg-stages li.cg-now").first.wait_for(timeout=60_000)
+            page.locator(".cg-stages li.cg-now").first.wait_for(timeout=180_000)
             assert page.get_by_role("progressbar").count() == 1
             page.get_by_text("Log").first.click()
             page.locator("[data-testid=stCode]", has_text="started: cgraph build").wait_for()
@@ -161,10 +161,10 @@ def test_an_upload_becomes_a_study(chromium: object, tmp_path: Path) -> None:
         assert job.is_active, "it outlives the app that started it"
         server.start()
         with visit(chromium, f"{server.address}/Build", ready=HEAD) as seen:
-            seen.page.get_by_text("Open small-discs").wait_for(timeout=240_000)
+            seen.page.get_by_text("Open small-discs").wait_for(timeout=500_000)
             assert seen.page.locator(".cg-stages").count() == 0
             seen.page.get_by_text("Open small-discs").click()
-            seen.page.locator(".node").first.wait_for(timeout=60_000)
+            seen.page.locator(".node").first.wait_for(timeout=120_000)
             assert "study=small-discs" in seen.page.url
             assert seen.page.title() == "Trace · cgraph"
             assert seen.complaints == []
@@ -182,10 +182,10 @@ def test_stopped_and_gone_on_with_by_hand(
         )  # fmt: skip
         with visit(chromium, f"{server.address}/Build", ready=".cg-stages") as seen:
             press(seen, "Stop", exact=True)
-            seen.page.get_by_role("button", name="Resume").wait_for(timeout=60_000)
+            seen.page.get_by_role("button", name="Resume").wait_for(timeout=120_000)
             assert seen.page.locator(".cg-eyebrow", has_text="stopped").count() == 1
             press(seen, "Resume")
-            seen.page.get_by_role("button", name="Stop", exact=True).wait_for(timeout=60_000)
+            seen.page.get_by_role("button", name="Stop", exact=True).wait_for(timeout=120_000)
             assert seen.complaints == []
 
 
@@ -238,5 +238,5 @@ def test_the_keyboard_is_enough(chromium: object, empty_server: Server, tmp_path
         alert = page.locator(
             "[data-testid=stAlert]", has_text="n_atoms is 192, and 30 images leave"
         )
-        alert.wait_for(timeout=120_000)
+        alert.wait_for(timeout=240_000)
         assert seen.complaints == []

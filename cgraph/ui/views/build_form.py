@@ -377,7 +377,11 @@ def _check(settings: dict[str, Any], key: Any, uploaded: Any, root: Path) -> Non
                 called = build_choices.upload_name(uploaded.name, data)
                 place = build_choices.store_upload(data, root, called)
             settings = {**settings, "images": str(place)}
-        with st.spinner("Loading the model and timing a few steps on this machine …"):
+        # In a new installation the kernels are compiled first, which takes a minute once.
+        with st.spinner(
+            "Loading the model and timing a few steps on this machine … "
+            "The first time takes a minute longer."
+        ):
             estimate = Estimate.from_dict(build_choices.check(settings))
         estimate.check_disk(Path(settings["out"]))
     except CgraphError as error:
