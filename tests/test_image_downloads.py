@@ -1,9 +1,12 @@
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from email.utils import formatdate
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -205,6 +208,19 @@ def test_what_is_no_address_is_dead(tmp_path: Path, url: str) -> None:
     assert "is a dead link" in reason(downloader(tmp_path), url)
 
 
+_FETCH_ALL = """
+import json
+import sys
+
+from cgraph.image_downloads import Downloader, DownloadSettings
+
+loader = Downloader(DownloadSettings(**json.loads(sys.argv[1])))
+loader.prefetch(sys.argv[2:])
+for url in sys.argv[2:]:
+    loader.load(url)
+"""
+
+
 def test_the_rate_is_kept_by_threads_and_processes(server: Server, tmp_path: Path) -> None:
     server.answers.update({f"/{n}.jpg": Answer(JPEG) for n in range(20)})
     urls = [f"{server.url}/{n}.jpg" for n in range(20)]
@@ -212,19 +228,13 @@ def test_the_rate_is_kept_by_threads_and_processes(server: Server, tmp_path: Pat
     # All turns come after a moment that is known, however long the processes take to start.
     first = time.time() + 3
     HostTurns(tmp_path, 20.0).hold(server.url.removeprefix("http://"), 3)
-    with get_context("spawn").Pool(2) as pool:
-        pool.starmap(_fetch_all, [(polite, urls[:10]), (polite, urls[10:])])
+    command = [sys.executable, "-c", _FETCH_ALL, json.dumps(asdict(polite))]
+    fetching = [subprocess.Popen([*command, *part]) for part in (urls[:10], urls[10:])]
+    assert [process.wait(timeout=120) for process in fetching] == [0, 0]
     times = sorted(asked.time for asked in server.asked)
     assert len(times) == 20
     for n, asked in enumerate(times):
         assert asked >= first + n / 20 - 0.01, "a request may come late, but never early"
-
-
-def _fetch_all(polite: DownloadSettings, urls: list[str]) -> None:
-    loader = Downloader(polite)
-    loader.prefetch(urls)
-    for url in urls:
-        loader.load(url)
 
 
 def test_hosts_do_not_wait_for_each_other(tmp_path: Path) -> None:
