@@ -13,18 +13,8 @@ from cgraph.errors import CgraphError
 from cgraph.study import Study
 from cgraph.ui import resources, state, words
 from cgraph.ui.components import static_text
+from cgraph.ui.page_list import PAGES
 from cgraph.ui.resources import StudyEntry, StudyList
-
-PAGES = (
-    ("app.py", "Trace"),
-    ("pages/1_Graph.py", "Graph"),
-    ("pages/2_Evaluation.py", "Evaluation"),
-    ("pages/3_Counterfactual.py", "Counterfactual"),
-    ("pages/4_Concepts.py", "Concepts"),
-    ("pages/5_Policies.py", "Policies"),
-    ("pages/6_Build.py", "Build"),
-)
-"""Scripts of the pages, beside the main script, and their names. Links lead to those that exist."""
 
 _ABOUT_A_SELECTION = ("Trace", "Graph", "Evaluation", "Counterfactual", "Concepts")
 

@@ -8,10 +8,11 @@ page, where a person waits.
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import webbrowser
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
@@ -21,6 +22,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from cgraph.ui.page_list import PAGES
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # a server that listens everywhere
 
@@ -61,7 +64,7 @@ def get_ready() -> None:
 
     Whatever goes wrong here goes wrong again for the page, which has somebody to tell.
     """
-    with suppress(Exception):
+    with suppress(Exception), _quiet():
         from cgraph.ui import resources, views
         from cgraph.ui.views import graph
 
@@ -74,10 +77,20 @@ def get_ready() -> None:
             graph.study_graph(first).seriation(study.n_layers)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off the terminal that what is opened here is opened for nobody's page."""
+    log = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def routes() -> list[Route]:
     """Return the addresses of the pages, which answer with where the server is."""
-    from cgraph.ui.frame import PAGES
-
     scripts = [PurePosixPath(script) for script, _ in PAGES]
     names = [script.stem.partition("_")[2] for script in scripts if script.parent.name]
     base = (st.get_option("server.baseUrlPath") or "").strip("/")

@@ -87,6 +87,16 @@ def test_the_browser_is_sent_to_where_the_app_is(
     assert opened == [expected]
 
 
+def test_the_terminal_says_only_where_the_app_is(
+    serve_app: Callable[..., str], studies_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    address = serve_app(studies_folder)
+    logs = tmp_path_factory.getbasetemp().glob("app*/server.log")
+    said = max(logs, key=lambda log: log.stat().st_mtime_ns).read_text()
+    assert address in said
+    assert "No runtime found" not in said and "ScriptRunContext" not in said
+
+
 _BREAKS = """
 import streamlit as st
 from cgraph.ui import server
