@@ -17,11 +17,12 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
+from typing import IO
 
 from cgraph.download_cache import cache_folder
 from cgraph.errors import StudyError
@@ -102,7 +103,7 @@ def export_study(
                 sources[f"{MODEL}/{name}"] = (elsewhere, name)
     known = {id(files): files.sizes() for files, _ in sources.values()}
     sizes = {name: known[id(files)][own] for name, (files, own) in sources.items()}
-    total, done = sum(sizes.values()), 0
+    advance = _counted(on_progress, sum(sizes.values()))
     temporary = out.with_name(f".{out.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -111,16 +112,10 @@ def export_study(
                 info = zipfile.ZipInfo(name, _TIME)
                 info.create_system, info.external_attr = 3, _MODE
                 info.file_size = sizes[name]
-                digest = hashlib.sha256()
                 with archive.open(info, "w", force_zip64=sizes[name] >= _LARGE) as target:
-                    for piece in pieces(files, own):
-                        digest.update(piece)
-                        target.write(piece)
-                        done += len(piece)
-                        if on_progress is not None:
-                            on_progress(done, total)
+                    digest = _copy(pieces(files, own), target, advance)
                 record = manifest.files.get(name)
-                if record is not None and digest.hexdigest() != record.sha256:
+                if record is not None and digest != record.sha256:
                     raise StudyError(
                         f"{folder / name} was changed after it was written, so {out} was not made. "
                         f"`cgraph verify {folder}` lists all that is wrong."
@@ -283,6 +278,29 @@ def _temporary_folder(beside: Path) -> Iterator[Path]:
         ) from None
 
 
+def _counted(on_progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    """Return what is told of every piece that was copied, and tells how much of all that is."""
+    done = 0
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        if on_progress is not None:
+            on_progress(done, total)
+
+    return advance
+
+
+def _copy(source: Iterable[bytes], target: IO[bytes], advance: Callable[[int], None]) -> str:
+    """Copy a file piece by piece; return its sha256, in hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in source:
+        digest.update(piece)
+        target.write(piece)
+        advance(len(piece))
+    return digest.hexdigest()
+
+
 def _unpack(archive: Path, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
     """Write the files of a study that a zip holds, each checked against the manifest."""
     with ArchiveFiles(archive) as files:
@@ -294,7 +312,8 @@ def _unpack(archive: Path, folder: Path, on_progress: Callable[[int, int], None]
                 "Build it to the end where it was started, and export it again."
             )
         names = travelling(files, manifest, with_model=True)
-        total, done = sum(files.sizes()[name] for name in names), 0
+        total = sum(files.sizes()[name] for name in names)
+        advance = _counted(on_progress, total)
         free = shutil.disk_usage(folder).free - _SPARE_BYTES
         if total > free:
             raise StudyError(
@@ -305,16 +324,10 @@ def _unpack(archive: Path, folder: Path, on_progress: Callable[[int, int], None]
         for name in names:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256()
             with readable(archive), open(target, "xb") as out:
-                for piece in pieces(files, name):
-                    digest.update(piece)
-                    out.write(piece)
-                    done += len(piece)
-                    if on_progress is not None:
-                        on_progress(done, total)
+                digest = _copy(pieces(files, name), out, advance)
             record = manifest.files.get(name)
-            if record is not None and digest.hexdigest() != record.sha256:
+            if record is not None and digest != record.sha256:
                 raise StudyError(
                     f"{name} in {archive} was changed: its hash differs from the one in "
                     f"{MANIFEST}. Get the zip file from where it came from once more."
