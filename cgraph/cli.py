@@ -20,6 +20,7 @@ from cgraph import (
     __version__,
     build_command,
     edit_command,
+    evaluate_command,
     graph_command,
     job_commands,
     names_command,
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     graph_command.add_parser(commands)
     edit_command.add_parser(commands)
+    evaluate_command.add_parser(commands)
 
     names_command.add_parser(commands)
     travel_command.add_parsers(commands)

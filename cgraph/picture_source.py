@@ -36,8 +36,14 @@ def refuse_planted(study: Study) -> None:
 
 
 @lru_cache(maxsize=8)
-def image_set(study: Study) -> ImageSet:
+def image_set(study: Study, images: str | None = None) -> ImageSet:
     """Return the image set that a study was built from.
+
+    Parameters
+    ----------
+    study : Study
+    images : str, optional
+        Where it lies now; where it lay when the study was built if left out.
 
     Raises
     ------
@@ -47,11 +53,12 @@ def image_set(study: Study) -> ImageSet:
     refuse_planted(study)
     from cgraph.images import open_images  # brings what reads Parquet, which takes long to load
 
-    places = [str(study.path / "scenes.json")]
+    places = [str(study.path / "scenes.json")] if images is None else [images]
     # The record is no part of the study.
     with suppress(StudyError, KeyError, TypeError, AttributeError):
         kept = read_json(study.path / BUILD_RECORD)["sources"]["images"]
-        places.append(located(kept, study.path))
+        if images is None:
+            places.append(located(kept, study.path))
     for place in places:
         if is_remote(place) or Path(place).exists():
             try:
@@ -66,7 +73,7 @@ def image_set(study: Study) -> ImageSet:
     )
 
 
-def picture(study: Study, row: int) -> Image:
+def picture(study: Study, row: int, images: str | None = None) -> Image:
     """Return the picture of one row, as the network saw it when the study was built.
 
     Raises
@@ -74,9 +81,9 @@ def picture(study: Study, row: int) -> Image:
     ImageError
         If it cannot be had.
     """
-    found = image_set(study)
+    found = image_set(study, images)
     try:
-        place = _places(study)[study.image_ids[row]]
+        place = _places(study, images)[study.image_ids[row]]
     except KeyError:
         raise ImageError(
             f"{study.image_ids[row]} is not among the images at {found.reference}."
@@ -88,5 +95,5 @@ def picture(study: Study, row: int) -> Image:
 
 
 @lru_cache(maxsize=8)
-def _places(study: Study) -> dict[str, int]:
-    return {image_id: place for place, image_id in enumerate(image_set(study).image_ids)}
+def _places(study: Study, images: str | None) -> dict[str, int]:
+    return {image_id: place for place, image_id in enumerate(image_set(study, images).image_ids)}

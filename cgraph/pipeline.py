@@ -50,6 +50,7 @@ from cgraph.store import (
     write_bytes,
 )
 from cgraph.study import Study
+from cgraph.truth_tables import STAGE as MEASURED
 
 
 def build_study(
@@ -218,7 +219,9 @@ class _Build:
             missing = ["tokens", *missing]
         good = [stage for stage in good if stage not in missing]
         self._forget_receipts([s for s in self.manifest.stages if s not in (*good, "tokens")])
-        files = {p: r for p, r in self.manifest.files.items() if r.stage in good}
+        # Measurements of the finished study hold as long as nothing of it is made again.
+        kept = good if missing else [*good, MEASURED]
+        files = {p: r for p, r in self.manifest.files.items() if r.stage in kept}
         self._write(stages=tuple(good), files=files)
         return missing
 

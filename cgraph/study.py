@@ -62,6 +62,8 @@ from cgraph.study_checks import (
 )
 from cgraph.study_names import Name, StudyNames
 from cgraph.trace import Trace
+from cgraph.truth_figures import truth_figures
+from cgraph.truth_tables import REFITTED, TABLES, measurement_of, truth_file
 
 
 class Study:
@@ -332,6 +334,32 @@ class Study:
                 check_columns(table, EVALUATION_SCHEMAS[name])
         return table
 
+    def is_measured(self, measurement: str) -> bool:
+        """Return whether `cgraph evaluate` took a measurement of this study."""
+        return all(truth_file(table) in self.manifest.files for table in TABLES[measurement])
+
+    def measured(self, table: str) -> pa.Table | None:
+        """Return a table that `cgraph evaluate` wrote; None if it was not measured.
+
+        Parameters
+        ----------
+        table : str
+            A name in `cgraph.truth_tables.TABLES`, such as ``evidence``.
+        """
+        measurement = measurement_of(table)
+        if not self.is_measured(measurement):
+            return None
+        path = truth_file(table)
+        found = read_table(self.file(path))
+        with fitting(self.path / path):
+            check_columns(found, TABLES[measurement][table])
+        return found
+
+    @property
+    def truth(self) -> dict[str, float | int]:
+        """How far the graph tells the truth about the network; see `truth_figures`."""
+        return truth_figures(self.measured, REFITTED)
+
     @cached_property
     def usual(self) -> Usual:
         """What is usual for images of this study."""
@@ -398,5 +426,6 @@ class Study:
             "pairs": plain_rows(self.evaluation("pairs")),
             "n_named": [sum(c.layer == layer for c in self.names) for layer in layers],
             **quality,
+            "truth": self.truth,
             "build": stages,
         }

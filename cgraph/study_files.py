@@ -33,7 +33,7 @@ BESIDE = (GIVEN_NAMES, SCENES)
 """Files that belong to a study and travel with it, though the manifest does not list them."""
 
 _OF_THIS_MACHINE = (BUILD_RECORD, PROGRESS, LOCK_NAME, MARK)
-_WORKING_FOLDERS = (".building", ".cache", ".job")
+_WORKING_FOLDERS = (".building", ".cache", ".job", ".measuring")
 _MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 _WEIGHTS = f"{MODEL}/model.safetensors"
 _PIECE = 1 << 20
