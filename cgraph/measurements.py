@@ -24,7 +24,7 @@ import pyarrow as pa
 from cgraph.errors import ConfigError, ImageError, ModelError, StudyError
 from cgraph.executors import local_executor
 from cgraph.manifest import BUILD_RECORD, MANIFEST, Manifest
-from cgraph.object_paths import is_remote
+from cgraph.object_paths import is_remote, study_path
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.store import (
     file_record,
@@ -118,7 +118,7 @@ def measure_study(
         raise ConfigError(
             f"There is no measurement {strangers[0]!r}. Allowed: {', '.join(MODULES)}."
         )
-    if is_remote(folder):
+    if is_remote(study_path(folder)):
         raise StudyError(
             f"{folder} is not a folder of this machine, where measurements are kept. Copy the "
             "study here first."

@@ -1,0 +1,109 @@
+"""Measurements are taken once, stored whole, and recorded; and what stops one is said."""
+
+import json
+import shutil
+import sys
+import types
+
+import pyarrow as pa
+import pytest
+
+from cgraph import measurements
+from cgraph.cli import main
+from cgraph.errors import ConfigError, ImageError, StudyError
+from cgraph.manifest import Manifest
+from cgraph.measurements import measure_study
+from cgraph.pipeline import resume_study
+from cgraph.study import Study
+from cgraph.study_files import FolderFiles, verify_files
+from cgraph.truth_tables import WORTH_SCHEMA
+
+
+@pytest.fixture
+def folder(tiny_study, tmp_path):
+    return shutil.copytree(tiny_study.path, tmp_path / "discs")
+
+
+@pytest.fixture
+def worth(monkeypatch):
+    """A measurement that is only a table; the list says how often it was taken."""
+    taken, module = [], types.ModuleType("measured_worth")
+
+    def measure(bench):
+        taken.append(bench.study.name)
+        if module.error is not None:
+            raise module.error
+        row = {"parent_layer": 1, "parent": 0, "child_layer": 2, "child": 3}
+        return {
+            "worth": pa.Table.from_pylist([{**row, "auc_drop": 0.25, "ap_drop": 0.5}], WORTH_SCHEMA)
+        }
+
+    module.measure, module.error, module.taken = measure, None, taken
+    monkeypatch.setitem(sys.modules, "measured_worth", module)
+    monkeypatch.setattr(measurements, "MODULES", {"worth": "measured_worth"})
+    return module
+
+
+def test_a_measurement_is_stored_once(folder, worth):
+    assert Study.open(folder).measured("worth") is None
+    done = measure_study(folder, workers=1)
+    assert list(done.seconds) == ["worth"] and done.study.is_measured("worth")
+    assert done.study.measured("worth").to_pylist()[0]["auc_drop"] == 0.25
+    done.study.verify()
+    assert measure_study(folder, workers=1).there == ("worth",)
+    assert len(worth.taken) == 1
+    measure_study(folder, workers=1, again=True)
+    assert len(worth.taken) == 2
+    assert not (folder / ".measuring").exists()
+
+
+def test_going_on_with_a_finished_build_keeps_what_was_measured(folder, worth):
+    measure_study(folder, workers=1)
+    assert resume_study(folder, workers=1).is_measured("worth")
+
+
+def test_a_build_that_makes_the_graph_again_forgets_it(folder, worth):
+    measure_study(folder, workers=1)
+    (folder / "graph/edges.arrow").write_bytes(b"damaged")
+    study = resume_study(folder, workers=1)
+    assert not study.is_measured("worth")
+
+
+def test_a_file_that_was_changed_is_noticed(folder, worth):
+    measure_study(folder, workers=1)
+    path = folder / "truth/worth.arrow"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(StudyError, match=r"worth\.arrow"):
+        Study.open(folder).measured("worth")
+    assert verify_files(FolderFiles(folder), Manifest.read(folder)).altered == (
+        "truth/worth.arrow",
+    )
+
+
+def test_what_cannot_be_had_is_said(folder, worth, capsys):
+    worth.error = ImageError("The pictures are gone.")
+    done = measure_study(folder, workers=1)
+    assert done.left_out == {"worth": "The pictures are gone."}
+    assert not done.study.is_measured("worth")
+    assert main(["evaluate", str(folder), "--workers", "1"]) == 0
+    assert "worth: not measured. The pictures are gone." in capsys.readouterr().out
+    assert main(["evaluate", str(folder), "--only", "worth", "--workers", "1"]) == 2
+    assert "The pictures are gone." in capsys.readouterr().err
+
+
+def test_the_command_prints_figures(folder, worth, capsys):
+    assert main(["evaluate", str(folder), "--workers", "1"]) == 0
+    assert "worth: measured in" in capsys.readouterr().out
+    assert main(["evaluate", str(folder), "--json", "--workers", "1"]) == 0
+    assert json.loads(capsys.readouterr().out) == {}
+    assert main(["info", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["truth"] == {}
+
+
+def test_unknown_names_and_places_are_refused(folder, worth):
+    with pytest.raises(ConfigError, match=r"'wrth'.*worth"):
+        measure_study(folder, ["wrth"])
+    with pytest.raises(StudyError, match="not a folder of this machine"):
+        measure_study("memory://bucket/study")
+    with pytest.raises(StudyError, match="no folder"):
+        measure_study(folder / "nothing")
