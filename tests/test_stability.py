@@ -132,6 +132,7 @@ def test_real_valued_inputs(tiny_inputs: tuple[Path, Path], tmp_path: Path) -> N
     build_study(*tiny_inputs, tmp_path / "study", config, workers=1)
     measured = measure_study(tmp_path / "study", ["worth", "stability"], workers=1).study
     layers = measured.measured("stable-layers").to_pylist()
+    print(layers)
     assert all(row["n_edges_found_bags"] > 0.5 * row["n_edges"] > 0 for row in layers[1:])
     worth = np.array(measured.measured("worth").column("auc_drop").to_pylist())
     assert np.nanmean(worth) > 0
