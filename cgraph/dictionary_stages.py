@@ -56,39 +56,72 @@ def learn_dictionary(job: Job, layer: int) -> Outcome:
     train_rows, tune_rows = learning_rows(job, split_of(job))
     tokens = tokens_of(job, layer)
     train, tune = tokens.take(train_rows), tokens.take(tune_rows)
-    config = job.config.dictionary
-    n_atoms = config.n_atoms or 4 * train.shape[1]
+    known = None
+    if job.config.dictionary.starts > 1:
+        known = attribute_table(StoredAttributes(job.folder / IMAGES, tune_rows), MIN_IMAGES // 2)
+    dictionary, facts = learn(train, tune, layer, job.config, known)
+    write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
+    return Outcome((_work_dictionary(layer),), {"layer": layer, **facts})
+
+
+def learn(
+    train: np.ndarray,
+    tune: np.ndarray,
+    layer: int,
+    config: BuildConfig,
+    known: AttributeTable | None,
+) -> tuple[Dictionary, dict[str, Any]]:
+    """Learn a dictionary from tokens.
+
+    Parameters
+    ----------
+    train, tune : ndarray of float32, shape (n, d_model)
+    layer : int
+        Goes into the seed, beside that of the settings.
+    config : BuildConfig
+    known : AttributeTable or None
+        What is known of the tune images; asked only if there is more than one start.
+
+    Returns
+    -------
+    dictionary : Dictionary
+    facts : dict
+        Columns of `TRAINING_SCHEMA` but for the layer.
+
+    Raises
+    ------
+    DataError
+        If there are fewer training tokens than atoms, or nothing to choose among starts by.
+    """
+    settings = config.dictionary
+    n_atoms = settings.n_atoms or 4 * train.shape[1]
     if n_atoms > len(train):
         raise DataError(
             f"n_atoms is {n_atoms}, and only {len(train)} images are left for training: a "
             "dictionary needs at least one for each atom. Run the same command with a lower "
             "--n-atoms: finished work is kept."
         )
-    seeds = np.random.SeedSequence([job.config.seed, layer]).generate_state(config.starts)
-    known = None
-    if config.starts > 1:
-        known = attribute_table(StoredAttributes(job.folder / IMAGES, tune_rows), MIN_IMAGES // 2)
-        if not known.columns:
-            raise DataError(
-                f"starts is {config.starts}, and no attribute value is shared by "
-                f"{MIN_IMAGES // 2} of {len(tune_rows)} tune images, so nothing says which "
-                "dictionary is the best. Run the same command with starts set to 1."
-            )
+    if settings.starts > 1 and not (known and known.columns):
+        raise DataError(
+            f"starts is {settings.starts}, and no attribute value is shared by "
+            f"{MIN_IMAGES // 2} of {len(tune)} tune images, so nothing says which "
+            "dictionary is the best. Run the same command with starts set to 1."
+        )
     preparation = Preparation.fit(
         train,
-        center=config.center,
-        whiten=config.whiten,
-        strength=config.whiten_strength,
+        center=settings.center,
+        whiten=settings.whiten,
+        strength=settings.whiten_strength,
     )
     found = []
+    seeds = np.random.SeedSequence([config.seed, layer]).generate_state(settings.starts)
     for start, seed in enumerate(seeds.tolist()):
-        dictionary, facts = _fit(config.method, preparation, train, tune, n_atoms, job.config, seed)
+        dictionary, facts = _fit(settings.method, preparation, train, tune, n_atoms, config, seed)
         facts["start"] = start
         facts["match"] = _match(dictionary, tune, known) if known is not None else None
         found.append((facts["match"] or 0.0, -start, dictionary, facts))
     *_, dictionary, facts = max(found, key=lambda entry: entry[:2])
-    write_tensors(job.folder / _work_dictionary(layer), dictionary.to_tensors())
-    return Outcome((_work_dictionary(layer),), {"layer": layer, **facts})
+    return dictionary, facts
 
 
 def _match(dictionary: Dictionary, tune: np.ndarray, known: AttributeTable) -> float:

@@ -6,7 +6,7 @@ Same rules as in `cgraph.stages`: one call, one thread, files of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from cgraph.manifest import CONCEPTS, EDGES, IMAGES, NAMES, USUAL, evaluation_fi
 from cgraph.metrics import ExplainedVariance
 from cgraph.naming import name_concepts, names_to_table
 from cgraph.novelty import Usual
-from cgraph.part_reading import CHUNK, StoredAttributes, StoredTokens
+from cgraph.part_reading import CHUNK, StoredAttributes
 from cgraph.predictor import InputRows, Predictors, SparseInputs, calibrate
 from cgraph.predictor_tables import concept_table, edge_table, predictors_of_layer
 from cgraph.signals import Cloud, Signals, explained_share, mean_of, surprise_of_rows
@@ -51,13 +51,20 @@ _ALL_ATTRIBUTES = 200_000  # images whose attributes are read, whatever part the
 _PARTS = (TRAIN, TUNE, HELD_OUT)
 
 
+class TokenRows(Protocol):
+    """Tokens of one layer, given for the rows that are asked for."""
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the tokens of some rows, shape ``(n_rows, d_model)``."""
+
+
 class PreActivationInputs:
     """Pre-activations of a layer as inputs, computed for the rows that are asked for.
 
     Parameters
     ----------
-    tokens : StoredTokens
-        Of all images; they stay on disk.
+    tokens : TokenRows
+        Of all images; those of a build stay on disk.
     images : ndarray of int
         The samples, as rows of the tokens.
     dictionary : Dictionary
@@ -66,7 +73,7 @@ class PreActivationInputs:
     """
 
     def __init__(
-        self, tokens: StoredTokens, images: np.ndarray, dictionary: Dictionary, scale: float
+        self, tokens: TokenRows, images: np.ndarray, dictionary: Dictionary, scale: float
     ) -> None:
         self._tokens, self._images = tokens, images
         self._dictionary, self._scale = dictionary, scale

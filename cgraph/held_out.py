@@ -110,7 +110,7 @@ class HeldOutPair:
                 f"The study {study.name!r} keeps no held-out images, so nothing can be measured on "
                 "them. Build it from more images."
             )
-        self._inputs = _inputs(study, layer - 1, self.rows)
+        self._inputs = layer_inputs(study, layer - 1, self.rows)
         self._labels = study.codes(layer).take(self.rows)
 
     def scores(self, children: np.ndarray) -> np.ndarray:
@@ -191,21 +191,43 @@ class HeldOutPair:
         return sorted(found, key=lambda pair: (-abs(pair[1]), pair[0]))
 
 
-def _inputs(study: Study, layer: int, rows: np.ndarray) -> sparse.csr_array:
-    """Return what a layer gives to the predictors of the next for some images, as sparse rows."""
+def layer_inputs(
+    study: Study, layer: int, rows: np.ndarray, tokens: np.ndarray | None = None
+) -> sparse.csr_array:
+    """Return what a layer gives to the predictors of the next for some images.
+
+    Parameters
+    ----------
+    study : Study
+    layer : int
+        Of the parents.
+    rows : ndarray of int, shape (n,)
+        Rows of the study.
+    tokens : ndarray of float32, shape (n, d_model), optional
+        Their tokens, for predictors that take pre-activations; read from the study if left out.
+
+    Returns
+    -------
+    sparse array of float64, shape (n, n_atoms)
+
+    Raises
+    ------
+    DataError
+        If tokens are needed, and neither given nor kept in the study.
+    """
     kind, scale = (study.manifest.graph[key] for key in ("inputs", "input_scales"))
     if kind == "pre-activations":
-        return _pre_activations(study, layer, rows, scale[layer - 1])
+        if tokens is None:
+            tokens = _stored_tokens(study, layer)[rows]
+        return _pre_activations(study, layer, tokens, scale[layer - 1])
     inputs = study.codes(layer).take(rows).to_csr(binary=kind == "labels").astype(np.float64)
     if kind == "codes":
         inputs.data /= scale[layer - 1]
     return inputs
 
 
-def _pre_activations(study: Study, layer: int, rows: np.ndarray, scale: float) -> sparse.csr_array:
-    """Compute pre-activations from the tokens of a study that keeps them."""
-    from scipy import sparse
-
+def _stored_tokens(study: Study, layer: int) -> np.ndarray:
+    """Read the tokens of a layer from a study that keeps them."""
     parts = [tokens_file(layer, part) for part in range(int(study.manifest.images["n_parts"]))]
     if not all(part in study.manifest.files for part in parts):
         raise DataError(
@@ -213,12 +235,19 @@ def _pre_activations(study: Study, layer: int, rows: np.ndarray, scale: float) -
             "tokens to compute them from. Build it with keep_tokens to see curves and images; the "
             "stored figures hold all the same."
         )
-    tokens = np.concatenate([read_array(study.file(part)) for part in parts])[rows]
+    return np.concatenate([read_array(study.file(part)) for part in parts])
+
+
+def _pre_activations(
+    study: Study, layer: int, tokens: np.ndarray, scale: float
+) -> sparse.csr_array:
+    from scipy import sparse
+
     dictionary = study.dictionary(layer)
     blocks = [
         sparse.csr_array(
             dictionary.pre_activations(tokens[start : start + _ROWS]) / np.float64(scale)
         )
-        for start in range(0, len(tokens), _ROWS)
+        for start in range(0, max(1, len(tokens)), _ROWS)
     ]
     return sparse.vstack(blocks, format="csr")

@@ -172,6 +172,28 @@ STABLE_EDGE_SCHEMA = pa.schema(
 )
 """Columns of ``truth/stable-edges.arrow``."""
 
+STABLE_LAYER_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("n_alive", pa.int32()),
+        ("n_found_again", pa.int32()),
+        ("cosine", pa.float64()),  # median over the alive concepts of that to the match
+        ("n_found_rotated", pa.int32()),  # by chance: the other atoms turned at random,
+        ("cosine_rotated", pa.float64()),
+        ("n_found_tokens", pa.int32()),  # and training tokens at random in their place
+        ("cosine_tokens", pa.float64()),
+        ("jaccard", pa.float64()),  # median of the labels of the pairs
+        ("jaccard_chance", pa.float64()),  # of independent labels as frequent as those
+        ("n_edges", pa.int32()),  # into the layer
+        ("n_edges_matched", pa.int32()),  # with both ends found again, and of these:
+        ("n_edges_found_again", pa.int32()),
+        ("n_edges_chance", pa.float64()),  # expected of as many edges of each child, laid at random
+        ("n_edges_found_bags", pa.int32()),  # of all: same dictionary, other bags
+        ("n_edges_chance_bags", pa.float64()),
+    ]
+)
+"""Columns of ``truth/stable-layers.arrow``, a row for each layer."""
+
 LEAKAGE_SCHEMA = pa.schema(
     [
         ("layer", pa.int16()),
@@ -228,7 +250,11 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "references": {"references": REFERENCE_SCHEMA},
     "evidence": {"evidence": EVIDENCE_SCHEMA, "evidence-pairs": EVIDENCE_PAIR_SCHEMA},
     "worth": {"worth": WORTH_SCHEMA},
-    "stability": {"stable-concepts": STABLE_CONCEPT_SCHEMA, "stable-edges": STABLE_EDGE_SCHEMA},
+    "stability": {
+        "stable-concepts": STABLE_CONCEPT_SCHEMA,
+        "stable-edges": STABLE_EDGE_SCHEMA,
+        "stable-layers": STABLE_LAYER_SCHEMA,
+    },
     "leakage": {"leakage": LEAKAGE_SCHEMA, "leakage-concepts": LEAKAGE_CONCEPT_SCHEMA},
     "direction": {"direction": DIRECTION_SCHEMA},
 }
