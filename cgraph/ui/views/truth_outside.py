@@ -9,7 +9,7 @@ import streamlit as st
 from cgraph.ui.charts import outside as charts
 from cgraph.ui.components.figure import show_figure
 from cgraph.ui.frame import OpenStudy
-from cgraph.ui.measured import measured_rows
+from cgraph.ui.measured import measured_rows, rows_csv
 from cgraph.ui.views.take_away import csv_button
 
 _FILES = {"Every layer as CSV": "leakage", "Every concept as CSV": "leakage-concepts"}
