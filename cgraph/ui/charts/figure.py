@@ -19,7 +19,7 @@ World = Literal["balanced", "natural", "both", "none"]
 """The world that a figure speaks of: balanced (half the images have the concept), natural (as many
 as have it), both (it is the same in each), or none (nothing was predicted)."""
 
-Marker = Literal["circle", "square", "triangle", "diamond", "cross", "star", "dash"]
+Marker = Literal["circle", "square", "triangle", "wedge", "diamond", "cross", "star", "dash"]
 """Shapes of the points of a curve."""
 
 _DIGITS = 5

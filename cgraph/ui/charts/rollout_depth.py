@@ -17,7 +17,7 @@ RULES: dict[str, tuple[str, str, Marker]] = {
     "probabilities": ("probabilities passed on", "fourth", "diamond"),
     "max": ("labels above the threshold", "second", "square"),
     "top-k": ("the likeliest labels (top-k)", "third", "triangle"),
-    "sample": ("labels drawn by chance", "fifth", "cross"),
+    "sample": ("labels drawn by chance", "fifth", "wedge"),
 }
 """Rules by the order in which they are told of: their words, and the looks of their curves."""
 
@@ -122,9 +122,8 @@ def rollout_figure(
         word = _AGAINST[shown.against]
         marks.append(curve(layers, known, tips, style="pale", marker="dash", label=word))
         values += known
-    # The default rule is drawn last, on top of the others.
-    for rule in reversed(ordered_rules(drawn)):
-        for is_forced in (True, False):
+    for rule in ordered_rules(drawn):
+        for is_forced in (False, True):
             of_rule = [r for r in drawn if r["rule"] == rule and bool(r["forced"]) == is_forced]
             if of_rule:
                 marks.append(_curve_of(rule, of_rule, quantity, is_forced))
@@ -133,9 +132,7 @@ def rollout_figure(
         word, marker = _BESIDE[name]
         place, value = layers[-1] + _ASIDE, row[quantity]
         said = f"{word}, layer {start} to {layers[-1]}: {shown.word} {_figure(quantity, value)}"
-        marks.append(
-            curve([place], [value], [said], style="pale", marker=marker, label=f"{word}, measured")
-        )
+        marks.append(curve([place], [value], [said], style="pale", marker=marker, label=word))
         values.append(value)
     return Figure(
         title=f"{shown.word[0].upper()}{shown.word[1:]} of rollouts from layer {start}",

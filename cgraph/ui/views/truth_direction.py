@@ -64,12 +64,14 @@ def direction(opened: OpenStudy) -> None:
         st.info("No pair is like that. Choose another answer, or all layers.")
         return
     kept.sort(key=lambda row: -abs(row["association"]))
-    _table(opened, kept[:PAGE_LENGTH])
+    with st.container(width=900):
+        _table(opened, kept[:PAGE_LENGTH])
     more = f"The {PAGE_LENGTH} that go together most of {len(kept):,}; the file has all. "
     st.html(
-        f"<p class='cg-quiet'>{more if len(kept) > PAGE_LENGTH else ''}Beneath a concept of the "
-        "lower layer stands what taking it out does to the other one in the upper layer, beyond "
-        "controls, in standard deviations, with the 95 % interval.</p>"
+        f"<p class='cg-quiet'>{more if len(kept) > PAGE_LENGTH else ''}<i>Together</i> is "
+        "the correlation of their labels. Beneath a concept of the lower layer stands what taking "
+        "it out does to the other one in the upper layer, beyond controls, in standard deviations, "
+        "with the 95 % interval.</p>"
     )
     csv_button(
         "These pairs as CSV",
@@ -139,7 +141,7 @@ def _line(row: Row) -> TableRow:
     drawn = f" · drawn: {row['drawn']}" if row["drawn"] else ""
     return TableRow(
         lead=row["verdict"],
-        note=f"layers {_between(row)}{drawn}",
+        note=f"layers {_between(row)} · together {words.signed(row['association'])}{drawn}",
         share=None,
         cells=[a, b],
         cell_notes=[{a[0]: _effect(row, "a_to_b", "B")}, {b[0]: _effect(row, "b_to_a", "A")}],
@@ -154,7 +156,7 @@ def _effect(row: Row, name: str, other: str) -> str:
     if not words.known(row[name]):
         return f"{other} unknown".strip()
     low, high = (words.signed(row[f"{name}_{end}"]) for end in ("low", "high"))
-    lead = f"{other}: " if other else ""
+    lead = f"on {other} " if other else ""
     return f"{lead}{words.signed(row[name])} ({low}, {high})"
 
 

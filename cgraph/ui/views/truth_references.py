@@ -94,8 +94,8 @@ def _from_every_start(opened: OpenStudy, by_pair: dict[tuple[int, int], dict[str
     )
     st.html(
         f"<h3 class='cg-section'>From every layer straight to layer {last}</h3><p class='cg-quiet'>"
-        f"{graph} <i>Direct</i> is a fit on the labels of the start layer, with as many parents; "
-        "no rollout can know more than the raw token.</p>"
+        f"{graph} <i>Direct</i> is a fit on the labels of the start layer, with nothing between."
+        "</p>"
     )
     _table(rows, columns, "Table of references to the last layer")
     csv_button(

@@ -99,12 +99,13 @@ def _start(opened: OpenStudy, starts: list[int]) -> int:
     if len(starts) > 1:
         st.session_state[_START] = start
         st.select_slider(
-            "Start layer, whose true labels are given",
+            "Start layer",
             starts,
             key=_START,
             on_change=keep,
             args=(opened.study, _START, "start"),
-            width=260,
+            help="Its true labels are given; everything behind it is predicted.",
+            width=220,
         )
     return start
 
