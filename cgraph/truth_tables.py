@@ -47,6 +47,30 @@ ROLLOUT_SCHEMA = pa.schema(
 )
 """Columns of ``truth/rollout.arrow``; means over the scored concepts of a layer."""
 
+REFITTED_EDGE_SCHEMA = pa.schema(
+    [
+        ("start", pa.int16()),  # start layer of the rollouts that it was fitted for
+        ("child_layer", pa.int16()),
+        ("weight", pa.float32()),  # log-odds per label, or per probability 1 that is passed on
+    ]
+)
+"""Columns of ``truth/refitted-edges.arrow``: for every start layer, rising, a row for each edge of
+the graph into a later layer, in the order of ``graph/edges.arrow``. Not what people read."""
+
+REFITTED_CONCEPT_SCHEMA = pa.schema(
+    [
+        ("start", pa.int16()),
+        ("layer", pa.int16()),
+        ("index", pa.int32()),
+        ("intercept", pa.float32()),  # less the log-odds of the prevalence, as of a balanced fit
+        ("slope", pa.float32()),
+        ("offset", pa.float32()),
+        ("threshold", pa.float32()),
+    ]
+)
+"""Columns of ``truth/refitted-concepts.arrow``: for every start layer, rising, a row for each
+concept of a later layer, with what ``graph/concepts.arrow`` holds of its edge predictor."""
+
 REFERENCE_SCHEMA = pa.schema(
     [
         ("start", pa.int16()),
@@ -75,16 +99,20 @@ class token* also from every start layer to the last."""
 
 DECODED_SCHEMA = pa.schema(
     [
-        ("start", pa.int16()),
-        ("rule", pa.string()),  # of ROLLOUT_SCHEMA, or: true labels, mean token
+        ("start", pa.int16()),  # 0 of TRUE_LABELS and MEAN_TOKEN, which no rollout led to
+        ("rule", pa.string()),  # of ROLLOUT_SCHEMA, or one of these two
         ("probability", pa.string()),
         ("cosine", pa.float64()),  # decoded to real class token, both less the mean
         ("explained_variance", pa.float64()),
         ("same_top", pa.float64()),  # share of images with the same top class; NaN without a head
         ("n_images", pa.int32()),
+        ("decoder", pa.string()),  # how tokens were made of labels; of cgraph.rollout_decoding
     ]
 )
 """Columns of ``truth/decoded.arrow``: what rolled-out labels of layer L mean for the model."""
+
+TRUE_LABELS, MEAN_TOKEN = "true labels", "mean token"
+"""What rows of ``decoded`` are to be read beside: the decoder at its best, and knowing nothing."""
 
 EDGE_KEY = [
     ("parent_layer", pa.int16()),
@@ -172,11 +200,33 @@ STABLE_EDGE_SCHEMA = pa.schema(
 )
 """Columns of ``truth/stable-edges.arrow``."""
 
+STABLE_LAYER_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("n_alive", pa.int32()),
+        ("n_found_again", pa.int32()),
+        ("cosine", pa.float64()),  # median over the alive concepts of that to the match
+        ("n_found_rotated", pa.int32()),  # by chance: the other atoms turned at random,
+        ("cosine_rotated", pa.float64()),
+        ("n_found_tokens", pa.int32()),  # and training tokens at random in their place
+        ("cosine_tokens", pa.float64()),
+        ("jaccard", pa.float64()),  # median of the labels of the pairs
+        ("jaccard_chance", pa.float64()),  # of independent labels as frequent as those
+        ("n_edges", pa.int32()),  # into the layer
+        ("n_edges_matched", pa.int32()),  # with both ends found again, and of these:
+        ("n_edges_found_again", pa.int32()),
+        ("n_edges_chance", pa.float64()),  # expected of as many edges of each child, laid at random
+        ("n_edges_found_bags", pa.int32()),  # of all: same dictionary, other bags
+        ("n_edges_chance_bags", pa.float64()),
+    ]
+)
+"""Columns of ``truth/stable-layers.arrow``, a row for each layer."""
+
 LEAKAGE_SCHEMA = pa.schema(
     [
         ("layer", pa.int16()),
         ("from_class", pa.float64()),  # relative change when the class token before is its mean
-        ("from_patches", pa.float64()),  # when the patch tokens before are theirs; NaN at layer 1
+        ("from_patches", pa.float64()),  # when all other tokens before are theirs
         ("labels_from_class", pa.float64()),  # share of active labels lost by the same
         ("labels_from_patches", pa.float64()),
         ("left_out", pa.float64()),  # share of the token's variance that its code leaves out
@@ -185,7 +235,8 @@ LEAKAGE_SCHEMA = pa.schema(
         ("outside", pa.float64()),  # share of `from_class + from_patches` that is patches
     ]
 )
-"""Columns of ``truth/leakage.arrow``, a row for each layer."""
+"""Columns of ``truth/leakage.arrow``, a row for each layer. Shares of class token and patches are
+NaN where the study reads no class token; AUCs are at layer 1, and means over scored concepts."""
 
 LEAKAGE_CONCEPT_SCHEMA = pa.schema(
     [
@@ -224,11 +275,20 @@ DIRECTION_SCHEMA = pa.schema(
 A_TO_B, B_TO_A, BOTH_WAYS, NEITHER = DIRECTIONS = ("A → B", "B → A", "both", "neither")
 
 TABLES: dict[str, dict[str, pa.Schema]] = {
-    "rollout": {"rollout": ROLLOUT_SCHEMA, "decoded": DECODED_SCHEMA},
+    "rollout": {
+        "rollout": ROLLOUT_SCHEMA,
+        "decoded": DECODED_SCHEMA,
+        "refitted-edges": REFITTED_EDGE_SCHEMA,
+        "refitted-concepts": REFITTED_CONCEPT_SCHEMA,
+    },
     "references": {"references": REFERENCE_SCHEMA},
     "evidence": {"evidence": EVIDENCE_SCHEMA, "evidence-pairs": EVIDENCE_PAIR_SCHEMA},
     "worth": {"worth": WORTH_SCHEMA},
-    "stability": {"stable-concepts": STABLE_CONCEPT_SCHEMA, "stable-edges": STABLE_EDGE_SCHEMA},
+    "stability": {
+        "stable-concepts": STABLE_CONCEPT_SCHEMA,
+        "stable-edges": STABLE_EDGE_SCHEMA,
+        "stable-layers": STABLE_LAYER_SCHEMA,
+    },
     "leakage": {"leakage": LEAKAGE_SCHEMA, "leakage-concepts": LEAKAGE_CONCEPT_SCHEMA},
     "direction": {"direction": DIRECTION_SCHEMA},
 }
