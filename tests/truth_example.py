@@ -58,10 +58,7 @@ def measured_copy(
 def example_tables(study: Study, name: str, seed: int = 0) -> dict[str, pa.Table]:
     """Return made-up tables of one measurement; the same for the same seed."""
     maker = _Maker(study, seed)
-    return {
-        table: pa.Table.from_pylist(maker.rows(table, schema), schema=schema)
-        for table, schema in TABLES[name].items()
-    }
+    return {table: maker.table(table, schema) for table, schema in TABLES[name].items()}
 
 
 class _Maker:
@@ -71,54 +68,60 @@ class _Maker:
         self.study, self.seed = study, seed
         self.n_layers = study.n_layers
 
-    def rows(self, table: str, schema: pa.Schema) -> list[dict[str, Any]]:
+    def table(self, table: str, schema: pa.Schema) -> pa.Table:
         rng = np.random.default_rng([self.seed, *table.encode()])
         known = getattr(self, "_" + table.replace("-", "_"), None)
         if known is not None:
-            return known(rng)
-        return [key | self._rest(table, schema, key, rng) for key in self._keys(table, schema)]
+            return pa.Table.from_pylist(known(rng), schema=schema)
+        columns = self._keys(table, set(schema.names))
+        n = len(next(iter(columns.values())))
+        for field in schema:
+            if field.name not in columns:
+                columns[field.name] = _values(table, field, n, rng)
+        return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
-    def _keys(self, table: str, schema: pa.Schema) -> list[dict[str, Any]]:
-        names = set(schema.names)
-        layers = range(1, self.n_layers + 1)
-        if {"parent_layer", "parent", "child_layer", "child"} <= names:
+    def _keys(self, table: str, names: set[str]) -> dict[str, np.ndarray]:
+        """Return the columns that say what the rows of an unknown table are about."""
+        pairs = np.array(self._spans())
+        if {"parent", "child"} <= names:
             return self._edges()
+        if {"start", "child_layer"} <= names:
+            layers = self._edges()["child_layer"]
+            later = [layers[layers > start] for start in range(1, self.n_layers)]
+            starts = np.repeat(np.arange(1, self.n_layers), [len(found) for found in later])
+            return {"start": starts, "child_layer": np.concatenate(later)}
+        if {"start", "layer", "index"} <= names:
+            found = [
+                (start, layer, index)
+                for start, layer in self._spans()
+                for index in range(self.study.graph.n_concepts(layer))
+            ]
+            return dict(zip(("start", "layer", "index"), np.array(found).T, strict=True))
         if {"layer", "index"} <= names:
-            return self._concepts(range(1, self.n_layers + 1))
+            concepts = self._concepts(range(1, self.n_layers + 1))
+            return {key: np.array([row[key] for row in concepts]) for key in ("layer", "index")}
         if {"start", "layer"} <= names:
-            return [{"start": s, "layer": m} for s, m in product(layers, layers) if m > s]
+            return dict(zip(("start", "layer"), pairs.T, strict=True))
         if {"left", "right"} <= names:
-            return [{"left": layer, "right": layer + 1} for layer in layers[:-1]]
+            left = np.arange(1, self.n_layers)
+            return {"left": left, "right": left + 1}
         if "layer" in names:
-            return [{"layer": layer} for layer in layers]
+            return {"layer": np.arange(1, self.n_layers + 1)}
         raise LookupError(f"{table}: write its rows here, for nothing says what they are about")
 
-    def _rest(self, table: str, schema: pa.Schema, key: dict[str, Any], rng: Any) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        for field in schema:
-            if field.name in key:
-                continue
-            if pa.types.is_string(field.type):
-                if field.name not in TEXTS:
-                    raise LookupError(f"{table}: say in TEXTS what {field.name!r} may hold")
-                row[field.name] = str(rng.choice(TEXTS[field.name]))
-            elif pa.types.is_boolean(field.type):
-                row[field.name] = bool(rng.random() < 0.7)
-            elif pa.types.is_integer(field.type):
-                row[field.name] = int(rng.integers(0, 40))
-            else:
-                row[field.name] = float(rng.random())
-        return row
-
-    def _edges(self) -> list[dict[str, Any]]:
-        found = []
-        for layer in range(2, self.n_layers + 1):
-            edges = self.study.graph.layer_edges(layer)
-            children = np.repeat(np.arange(len(edges.starts) - 1), np.diff(edges.starts))
-            for parent, child in zip(edges.parents, children, strict=True):
-                key = {"parent_layer": layer - 1, "parent": int(parent)}
-                found.append(key | {"child_layer": layer, "child": int(child)})
-        return found
+    def _edges(self) -> dict[str, np.ndarray]:
+        layers = range(2, self.n_layers + 1)
+        edges = [self.study.graph.layer_edges(layer) for layer in layers]
+        child_layer = np.repeat(layers, [len(found.parents) for found in edges])
+        children = [
+            np.repeat(np.arange(len(found.starts) - 1), np.diff(found.starts)) for found in edges
+        ]
+        return {
+            "parent_layer": child_layer - 1,
+            "parent": np.concatenate([found.parents for found in edges]),
+            "child_layer": child_layer,
+            "child": np.concatenate(children),
+        }
 
     def _concepts(self, layers: Sequence[int]) -> list[dict[str, Any]]:
         return [
@@ -153,14 +156,18 @@ class _Maker:
     def _decoded(self, rng: Any) -> list[dict[str, Any]]:
         rows = []
         for start, probability in product(range(1, self.n_layers), PROBABILITIES):
-            for place, rule in enumerate((*RULES, "true labels", "mean token")):
-                cosine = 0.0 if rule == "mean token" else 0.3 + 0.05 * place + 0.02 * start
-                rows.append(
-                    {"start": start, "rule": rule, "probability": probability, "cosine": cosine}
-                    | {"explained_variance": cosine**2, "same_top": 0.1 + cosine / 2}
-                    | {"n_images": len(self.study.rows("held-out"))}
-                )
+            for place, rule in enumerate(RULES):
+                key = {"start": start, "rule": rule, "probability": probability}
+                rows.append(key | self._decoding(0.3 + 0.05 * place + 0.02 * start))
+        for rule, cosine in ((words.TRUE_LABELS, 0.8), (words.MEAN_TOKEN, 0.0)):
+            key = {"start": 0, "rule": rule, "probability": ""}
+            rows.append(key | self._decoding(cosine))
         return rows
+
+    def _decoding(self, cosine: float) -> dict[str, Any]:
+        n = len(self.study.rows("held-out"))
+        figures = {"cosine": cosine, "explained_variance": cosine**2, "same_top": 0.1 + cosine / 2}
+        return figures | {"n_images": n, "decoder": "ridge"}
 
     def _references(self, rng: Any) -> list[dict[str, Any]]:
         rows = []
@@ -182,7 +189,9 @@ class _Maker:
     def _evidence(self, rng: Any) -> list[dict[str, Any]]:
         rows = []
         shares = (0.3, 0.4, 0.15, 0.05, 0.1)
-        for key in self._edges():
+        edges = {name: values.tolist() for name, values in self._edges().items()}
+        for ends in zip(*edges.values(), strict=True):
+            key = dict(zip(edges, ends, strict=True))
             verdict = str(rng.choice(words.VERDICTS, p=shares))
             if verdict == words.NOT_MEASURED:
                 unknown = {
@@ -211,7 +220,7 @@ class _Maker:
         return rows
 
     def _evidence_pairs(self, rng: Any) -> list[dict[str, Any]]:
-        evidence = self.rows("evidence", words.EVIDENCE_SCHEMA)
+        evidence = self.table("evidence", words.EVIDENCE_SCHEMA).to_pylist()
         rows = []
         for right in range(2, self.n_layers + 1):
             edges = [row for row in evidence if row["child_layer"] == right]
@@ -245,12 +254,27 @@ class _Maker:
             )
         return rows
 
+    def _stable_layers(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        edges = self._edges()["child_layer"]
+        for layer in range(1, self.n_layers + 1):
+            alive = int(self.study.graph.column(layer, "alive").sum())
+            n = int((edges == layer).sum())
+            again, matched = int(alive * rng.uniform(0.2, 0.5)), int(n * rng.uniform(0.1, 0.3))
+            rows.append(
+                {"layer": layer, "n_alive": alive, "n_found_again": again, "cosine": 0.8}
+                | {"n_found_rotated": 0, "cosine_rotated": 0.3, "n_found_tokens": again // 4}
+                | {"cosine_tokens": 0.6, "jaccard": 0.5, "jaccard_chance": 0.05}
+                | {"n_edges": n, "n_edges_matched": matched, "n_edges_found_again": matched // 2}
+                | {"n_edges_chance": matched / 10, "n_edges_found_bags": n * 4 // 5}
+                | {"n_edges_chance_bags": n / 10}
+            )
+        return rows
+
     def _leakage(self, rng: Any) -> list[dict[str, Any]]:
         rows = []
         for layer in range(1, self.n_layers + 1):
             own, patches = float(rng.uniform(0.5, 0.9)), float(rng.uniform(0.2, 0.6))
-            if layer == 1:
-                patches = float("nan")
             rows.append(
                 {"layer": layer, "from_class": own, "from_patches": patches}
                 | {"labels_from_class": own * 0.9, "labels_from_patches": patches * 0.8}
@@ -293,3 +317,16 @@ class _Maker:
                     | {"drawn": str(rng.choice(["", words.NEITHER]))}
                 )
         return rows
+
+
+def _values(table: str, field: pa.Field, n: int, rng: Any) -> np.ndarray:
+    """Return values of a column of which nothing is known but its type."""
+    if pa.types.is_string(field.type):
+        if field.name not in TEXTS:
+            raise LookupError(f"{table}: say in TEXTS what {field.name!r} may hold")
+        return rng.choice(TEXTS[field.name], n)
+    if pa.types.is_boolean(field.type):
+        return rng.random(n) < 0.7
+    if pa.types.is_integer(field.type):
+        return rng.integers(0, 40, n)
+    return rng.random(n)

@@ -38,8 +38,8 @@ MEASUREMENTS = {
     ),
     "references": Measurement(
         "what the graph's figures are to be read beside",
-        "other predictors are fitted for every concept",
-        pictures=True,
+        "other predictors are fitted for every concept; those on raw tokens need the model",
+        pictures=False,
     ),
     "evidence": Measurement(
         "whether the edges hold in the network",

@@ -122,11 +122,17 @@ def rollout_figure(
         word = _AGAINST[shown.against]
         marks.append(curve(layers, known, tips, style="pale", marker="dash", label=word))
         values += known
+    given: list[list[float]] = []
     for rule in ordered_rules(drawn):
         for is_forced in (False, True):
             of_rule = [r for r in drawn if r["rule"] == rule and bool(r["forced"]) == is_forced]
-            if of_rule:
-                marks.append(_curve_of(rule, of_rule, quantity, is_forced))
+            # One step is often the same by every rule: then it is drawn once.
+            reached = [row[quantity] for row in of_rule]
+            if not of_rule or (is_forced and reached in given):
+                continue
+            if is_forced:
+                given.append(reached)
+            marks.append(_curve_of(rule, of_rule, quantity, is_forced))
     beside = _at_last(references, start, layers[-1]) if quantity in ("auc", "ap") else {}
     for name, row in beside.items():
         word, marker = _BESIDE[name]

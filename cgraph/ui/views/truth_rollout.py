@@ -7,6 +7,7 @@ from html import escape
 
 import streamlit as st
 
+from cgraph.truth_tables import MEAN_TOKEN, TRUE_LABELS
 from cgraph.ui import state, words
 from cgraph.ui.charts.rollout_depth import (
     QUANTITIES,
@@ -20,15 +21,13 @@ from cgraph.ui.components.figure import show_figure
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.link_choice import in_link, keep, pills
 from cgraph.ui.measured import measured_rows, rows_csv
-from cgraph.ui.pair_table import csv_text
 from cgraph.ui.terms import MEASURED
 from cgraph.ui.views.take_away import csv_button
 
 _START = "truth.start"
 _FORCED = "truth.forced"
 _PROBABILITIES = ("calibrated", "prior", "balanced")
-_DECODED = ("rule", "probability", "cosine", "explained_variance", "same_top", "n_images")
-_BOUNDS = {"true labels": "the true labels, decoded", "mean token": "the mean token"}
+_BOUNDS = {TRUE_LABELS: "the true labels, decoded", MEAN_TOKEN: "the mean token"}
 
 
 def rollout(opened: OpenStudy) -> None:
@@ -120,7 +119,12 @@ def _decoded(opened: OpenStudy, start: int, probability: str) -> None:
     every = measured_rows(opened.entry, "decoded")
     rows = at_start(every, start, probability)
     if not rows:
+        st.html(
+            "<p class='cg-quiet'>What the predicted labels mean for the model was not measured: "
+            "pictures or model could not be had.</p>"
+        )
         return
+    rows += [row for row in every if row["rule"] in _BOUNDS and row not in rows]
     by_rule = {row["rule"]: row for row in rows}
     order = [rule for rule in ordered_rules(rows) if rule not in _BOUNDS]
     order += [rule for rule in _BOUNDS if rule in by_rule]
@@ -141,9 +145,7 @@ def _decoded(opened: OpenStudy, start: int, probability: str) -> None:
     )
     csv_button(
         "Table as CSV",
-        lambda: csv_text(
-            ("start", *_DECODED), [[start, *(row[c] for c in _DECODED)] for row in rows]
-        ).encode(),
+        lambda: rows_csv(rows),
         f"{opened.study.name}-decoded-from-layer-{start}",
         key="truth.decoded.csv",
     )
@@ -171,7 +173,7 @@ def _told(by_rule: Mapping[str, Row], order: list[str]) -> str:
         f"A token decoded from {RULES.get(order[0], (order[0],))[0]} has a cosine of "
         f"{words.fraction(first['cosine'])} to the real one"
     )
-    best = by_rule.get("true labels")
+    best = by_rule.get(TRUE_LABELS)
     if best is not None:
         text += f", where the true labels reach {words.fraction(best['cosine'])}"
     if words.known(first["same_top"]):

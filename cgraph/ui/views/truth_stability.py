@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
+
 import streamlit as st
 
 from cgraph.ui import words
-from cgraph.ui.charts.stability import cosine_figure, found_again_figure
+from cgraph.ui.charts import stability as charts
+from cgraph.ui.charts.stability import Row, share
 from cgraph.ui.components.figure import show_figure
 from cgraph.ui.frame import OpenStudy
-from cgraph.ui.measured import stability_of_layers
-from cgraph.ui.pair_table import csv_text
+from cgraph.ui.measured import measured_rows, rows_csv
 from cgraph.ui.views.take_away import csv_button
+
+_HEADS = (
+    *("concepts alive", "found again", "median cosine", "median Jaccard of labels"),
+    *("edges into it", "both ends found again", "edges there, too", "with other bags alone"),
+)
 
 
 def stability(opened: OpenStudy) -> None:
@@ -22,50 +28,42 @@ def stability(opened: OpenStudy) -> None:
     opened : OpenStudy
     """
     name = opened.study.name
-    columns, totals = stability_of_layers(opened.entry)
-    if not columns["n_concepts"].sum():
+    rows = measured_rows(opened.entry, "stable-layers")
+    if not any(row["n_alive"] for row in rows):
         st.info("No concept of this study is alive, so none can be found again.")
         return
-    left, right = st.columns(2, gap="medium")
-    with left:
-        show_figure(found_again_figure(name, columns, totals), key="truth.found-again")
-    with right:
-        show_figure(cosine_figure(name, columns), key="truth.matched")
-    lines = []
-    for place, layer in enumerate(columns["layer"]):
-        cells = [
-            f"{columns['n_concepts'][place]:,.0f}",
-            _share(columns["concepts"][place]),
-            _fraction(columns["cosine"][place]),
-            _fraction(columns["jaccard"][place]),
-            f"{columns['n_edges'][place]:,.0f}",
-            _share(columns["edges"][place]),
-            _share(columns["edges_bags"][place]),
-        ]
-        lines.append(
-            f"<tr><th scope='row'>layer {layer:.0f}</th>"
-            + "".join(f"<td>{cell}</td>" for cell in cells)
-            + "</tr>"
-        )
+    makers = (charts.concepts_figure, charts.likeness_figure, charts.edges_figure)
+    with st.container(key="cg-row-stability"):
+        columns = st.columns(len(makers), gap="medium")
+    for column, make in zip(columns, makers, strict=True):
+        figure = make(name, rows)
+        with column:
+            show_figure(figure, key=f"truth{figure.file.removeprefix(name)}")
+    head = "".join(f"<th scope='col'>{text}</th>" for text in _HEADS)
     st.html(
         "<div class='cg-scroll' tabindex='0' role='group' aria-label='Table of stability'>"
-        "<table class='cg-table'><thead><tr><td></td><th scope='col'>concepts alive</th>"
-        "<th scope='col'>found again</th><th scope='col'>median cosine</th>"
-        "<th scope='col'>median Jaccard of labels</th><th scope='col'>edges into it</th>"
-        "<th scope='col'>found again</th><th scope='col'>with other bags alone</th></tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f"<table class='cg-table'><thead><tr><td></td>{head}</tr></thead>"
+        f"<tbody>{''.join(map(_line, rows))}</tbody></table></div>"
     )
     csv_button(
-        "Table as CSV",
-        lambda: csv_text(list(columns), np.column_stack(list(columns.values())).tolist()).encode(),
-        f"{name}-stability",
-        key="truth.stability.csv",
+        "Table as CSV", partial(rows_csv, rows), f"{name}-stability", key="truth.stability.csv"
     )
 
 
-def _share(value: float) -> str:
-    return words.percent(float(value)) if words.known(value) else "–"
-
-
-def _fraction(value: float) -> str:
-    return words.fraction(float(value)) if words.known(value) else "–"
+def _line(row: Row) -> str:
+    n, matched = row["n_edges"], row["n_edges_matched"]
+    cells = [
+        f"{row['n_alive']:,}",
+        words.percent(share(row["n_found_again"], row["n_alive"])),
+        words.fraction(row["cosine"]),
+        words.fraction(row["jaccard"]),
+        f"{n:,}",
+        words.percent(share(matched, n)),
+        words.percent(share(row["n_edges_found_again"], matched)),
+        words.percent(share(row["n_edges_found_bags"], n)),
+    ]
+    return (
+        f"<tr><th scope='row'>layer {row['layer']}</th>"
+        + "".join(f"<td>{'–' if cell == 'unknown' else cell}</td>" for cell in cells)
+        + "</tr>"
+    )
