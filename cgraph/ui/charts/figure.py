@@ -19,6 +19,9 @@ World = Literal["balanced", "natural", "both", "none"]
 """The world that a figure speaks of: balanced (half the images have the concept), natural (as many
 as have it), both (it is the same in each), or none (nothing was predicted)."""
 
+Marker = Literal["circle", "square", "triangle", "wedge", "diamond", "cross", "star", "dash"]
+"""Shapes of the points of a curve."""
+
 _DIGITS = 5
 
 
@@ -145,6 +148,55 @@ def points(
     }
 
 
+def curve(
+    x: ArrayLike,
+    y: ArrayLike,
+    tips: Sequence[str],
+    *,
+    style: str,
+    marker: Marker,
+    hollow: bool = False,
+    label: str = "",
+) -> dict[str, Any]:
+    """Return points of one kind that a line joins; their shape tells kinds apart without colour.
+
+    A gap in y is a gap in the line. `hollow` points stand on a dashed line.
+    """
+    return {
+        "mark": "curve",
+        "x": _rounded(x),
+        "y": _rounded(y),
+        "tips": list(tips),
+        "style": style,
+        "marker": marker,
+        "hollow": hollow,
+        "label": label,
+    }
+
+
+def blocks(
+    x: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    tips: Sequence[str],
+    *,
+    style: str,
+    label: str,
+    width: float = 0.8,
+) -> dict[str, Any]:
+    """Return one layer of stacked bars about whole numbers x; its style is a pattern."""
+    return {
+        "mark": "blocks",
+        "x": _rounded(x),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "tips": list(tips),
+        "style": style,
+        "label": label,
+        "width": width,
+    }
+
+
 def cells(
     x_edges: ArrayLike, y_edges: ArrayLike, counts: ArrayLike, tips: Sequence[str]
 ) -> dict[str, Any]:
@@ -201,6 +253,11 @@ def parents_axis(right: float) -> Axis:
 def share_axis(label: str, low: float = 0.0, high: float = 1.0) -> Axis:
     """Return an axis of shares between 0 and 1."""
     return Axis(label, low, high, ticks(low, high))
+
+
+def layers_axis(label: str, layers: Sequence[int]) -> Axis:
+    """Return an axis of layers."""
+    return Axis(label, min(layers) - 0.5, max(layers) + 0.5, list(layers), "whole")
 
 
 def count_axis(label: str, high: float) -> Axis:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cgraph.ui import words
-from cgraph.ui.charts.figure import Axis, Figure, bars, count_axis, line, points, share_axis
+from cgraph.ui.charts.figure import Figure, bars, count_axis, layers_axis, line, points, share_axis
 
 
 def explained_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
@@ -22,7 +22,7 @@ def explained_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
         title="Explained variance of every layer",
         about=f"{study}, held-out images",
         world="none",
-        x=_layer_axis(layers),
+        x=layers_axis("layer", layers),
         y=share_axis("explained variance", min(0.0, *known) if known else 0.0, 1.0),
         marks=[line(layers, values, "middle"), points(layers, values, tips)],
         columns=("layer", "explained_variance", "active_concepts_of_an_image"),
@@ -52,7 +52,7 @@ def dead_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
         title="Dead atoms of every layer",
         about=f"{study}, training images",
         world="none",
-        x=_layer_axis(layers),
+        x=layers_axis("layer", layers),
         y=count_axis("concepts never active", max(dead)),
         marks=[bars(edges, dead, tips)],
         columns=("layer", "concepts", "dead", "rare_or_dead", "median_positives"),
@@ -67,7 +67,3 @@ def dead_figure(study: str, rows: Sequence[dict[str, Any]]) -> Figure:
         file=f"{study}-dead-atoms",
         height=170,
     )
-
-
-def _layer_axis(layers: Sequence[int]) -> Axis:
-    return Axis("layer", min(layers) - 0.5, max(layers) + 0.5, list(layers), "whole")

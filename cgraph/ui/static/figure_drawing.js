@@ -26,6 +26,27 @@ function written(value, kind) {
 
 let numbered = 0;
 
+/** Outlines of the points of curves, about the origin. */
+const MARKERS = {
+  circle: "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0Z",
+  square: "M-3.6,-3.6H3.6V3.6H-3.6Z",
+  triangle: "M0,-4.6L4.4,3.4H-4.4Z",
+  wedge: "M0,4.6L4.4,-3.4H-4.4Z",
+  diamond: "M0,-5L5,0L0,5L-5,0Z",
+  cross: "M-1.4,-5H1.4V-1.4H5V1.4H1.4V5H-1.4V1.4H-5V-1.4H-1.4Z",
+  star: "M0,-6.5L1.7,-2H6.2L2.6,0.9L4,5.4L0,2.7L-4,5.4L-2.6,0.9L-6.2,-2H-1.7Z",
+  dash: "M-7,-1.5H7V1.5H-7Z",
+};
+
+/** What the patterns of blocks are drawn with, in a square of eight pixels. */
+const PATTERNS = {
+  full: [],
+  hatch: ["M-2,2L2,-2M0,8L8,0M6,10L10,6"],
+  crossed: ["M-2,2L2,-2M0,8L8,0M6,10L10,6", "M-2,6L2,10M0,0L8,8M6,-2L10,2"],
+  dotted: ["M2,3h2v2h-2Z"],
+  plain: [],
+};
+
 class FigureDrawing {
   constructor(frame) {
     this.frame = frame;
@@ -129,6 +150,53 @@ class FigureDrawing {
       const shape = svg("circle", { cx: at.x, cy: at.y, r: x.length > 300 ? 2.5 : 4 }, group);
       this.items.push({ ...at, text: tips[place], id: ids[place], by: "distance", shape });
     });
+  }
+
+  draw_curve(canvas, { x, y, tips, style, marker, hollow }) {
+    const group = svg("g", { class: `curve ${style}${hollow ? " hollow" : ""}` }, canvas);
+    let path = "";
+    let joined = false;
+    x.forEach((value, place) => {
+      if (y[place] === null) {
+        joined = false;
+        return;
+      }
+      path += `${joined ? "L" : "M"}${this.toX(value).toFixed(1)},${this.toY(y[place]).toFixed(1)}`;
+      joined = true;
+    });
+    if (path.includes("L")) svg("path", { class: "through", d: path }, group);
+    x.forEach((value, place) => {
+      if (y[place] === null) return;
+      const at = { x: this.toX(value), y: this.toY(y[place]) };
+      const move = `translate(${at.x.toFixed(1)},${at.y.toFixed(1)})`;
+      const shape = svg("path", { class: "marker", d: MARKERS[marker], transform: move }, group);
+      this.items.push({ ...at, text: tips[place], by: "distance", shape });
+    });
+  }
+
+  draw_blocks(canvas, { x, low, high, tips, style, width }) {
+    const group = svg("g", { class: `blocks ${style}` }, canvas);
+    const fill = this.pattern(group, style);
+    x.forEach((value, place) => {
+      if (low[place] === null || high[place] === null || high[place] <= low[place]) return;
+      const [left, right] = [this.toX(value - width / 2), this.toX(value + width / 2)];
+      const [bottom, top] = [this.toY(low[place]), this.toY(high[place])];
+      const sides = { x: left, width: right - left, y: top, height: bottom - top };
+      const shape = svg("rect", { class: "block", ...sides, fill }, group);
+      const middle = { x: (left + right) / 2, y: (top + bottom) / 2 };
+      this.items.push({ ...middle, text: tips[place], by: "distance", shape });
+    });
+  }
+
+  /** Return what a block is filled with: a pattern that is told apart without colour. */
+  pattern(group, style) {
+    numbered += 1;
+    const id = `cgraph-fill-${numbered}`;
+    const square = { width: 8, height: 8, patternUnits: "userSpaceOnUse" };
+    const pattern = svg("pattern", { id, ...square }, group);
+    svg("rect", { class: "ground", ...square }, pattern);
+    for (const d of PATTERNS[style]) svg("path", { class: "stroke", d }, pattern);
+    return `url(#${id})`;
   }
 
   draw_cells(canvas, { x, y, cells, tips }) {
@@ -241,6 +309,16 @@ class FigureDrawing {
   drawKey(group, entry, x, y) {
     if (entry.mark === "line") {
       svg("path", { class: `line ${entry.style}`, d: `M${x},${y}L${x + 21},${y}` }, group);
+    } else if (entry.mark === "curve") {
+      const look = `curve ${entry.style}${entry.hollow ? " hollow" : ""}`;
+      const key = svg("g", { class: look }, group);
+      if (entry.x.length > 1) svg("path", { class: "through", d: `M${x},${y}L${x + 21},${y}` }, key);
+      const move = `translate(${x + 10.5},${y})`;
+      svg("path", { class: "marker", d: MARKERS[entry.marker], transform: move }, key);
+    } else if (entry.mark === "blocks") {
+      const key = svg("g", { class: `blocks ${entry.style}` }, group);
+      const sides = { x: x + 1, y: y - 7, width: 20, height: 13 };
+      svg("rect", { class: "block", ...sides, fill: this.pattern(key, entry.style) }, key);
     } else if (entry.mark === "picture") {
       const shades = [0.15, 0.45, 0.9];
       shades.forEach((shade, place) => {

@@ -1,6 +1,7 @@
-"""The Evaluation page: a pair of layers, the paper's question, one concept, all pairs, all layers.
+"""The Evaluation page: how well concepts are predicted, and whether the graph tells the truth.
 
-What is stored is drawn first; what has to be measured is filled in afterwards, and kept.
+The first view is a pair of layers, the paper's question, one concept, all pairs, all layers. What
+is stored is drawn first; what has to be measured is filled in afterwards, and kept.
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ from cgraph.ui.charts.roc_picture import roc_figure
 from cgraph.ui.components.figure import figure_engine, show_figure
 from cgraph.ui.evaluated import pair_curves
 from cgraph.ui.frame import OpenStudy
+from cgraph.ui.link_choice import pills
 from cgraph.ui.pair_facts import PairFacts, pair_facts
-from cgraph.ui.terms import term
+from cgraph.ui.terms import MEASURED, PREDICTED, term
 from cgraph.ui.views.concept_evaluation import concept_evaluation
 from cgraph.ui.views.layer_quality import layer_quality
 from cgraph.ui.views.pairs_table import pairs_table
 from cgraph.ui.views.parent_question import parent_question
 from cgraph.ui.views.take_away import csv_button
+from cgraph.ui.views.truth import truth
 
 _PAIR = "evaluation.pair"
+
+_VIEW = "evaluation.view"
+TRUTH = "truth"
+_VIEWS = {"pairs": "Pair by pair", TRUTH: "Does the graph tell the truth?"}
+"""Views of the page by what the link calls them."""
 
 WORLDS = (
     "<span class='cg-world cg-balanced'>balanced world</span> half of the images have the "
@@ -43,6 +51,13 @@ def show(opened: OpenStudy) -> None:
     """
     study = opened.study
     figure_engine()
+    view = pills(
+        study, "View", "view", list(_VIEWS), key=_VIEW, says=_VIEWS.__getitem__, hidden=True
+    )
+    if view == TRUTH:
+        _about_truth(study)
+        truth(opened)
+        return
     _introduction(study)
     if study.n_layers < 2:
         st.info("This study has one layer, so nothing is predicted and nothing can be evaluated.")
@@ -72,6 +87,15 @@ def _introduction(study: Study) -> None:
         f"<p class='cg-facts'>study {study.name} · every figure is of "
         f"{words.count(n, 'held-out image')}, which took part in no fit and no choice</p>"
         f"<p class='cg-sentence cg-worlds'>Two worlds are never mixed: {WORLDS}</p>"
+    )
+
+
+def _about_truth(study: Study) -> None:
+    n = len(study.rows(HELD_OUT))
+    st.html(
+        f"<p class='cg-facts'>study {study.name} · every figure is of "
+        f"{words.count(n, 'held-out image')}, which took part in no fit and no choice · "
+        f"{PREDICTED} is worked out from labels, {MEASURED} by running the model</p>"
     )
 
 
