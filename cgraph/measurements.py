@@ -148,7 +148,7 @@ def measure_study(
                 left_out[name] = str(error)
                 continue
             seconds[name] = round(time.monotonic() - began, 2)
-            _keep(study.path, name, tables, seconds[name])
+            keep_tables(study.path, name, tables, seconds[name])
         writer.clear()
         remove_folder(study.path / WORKING)
     return Measured(Study.open(study.path), seconds, there, left_out)
@@ -158,8 +158,20 @@ def _start(writer: ProgressWriter, name: str, total: int, done: int) -> None:
     writer.start(name, total=total, done=done)
 
 
-def _keep(folder: Path, name: str, tables: dict[str, pa.Table], seconds: float) -> None:
-    """Store the tables of one measurement, then say so in the manifest."""
+def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: float) -> None:
+    """Store the tables of one measurement, then say so in the manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        A study, whose lock the caller holds.
+    name : str
+        Out of `MODULES`.
+    tables : dict of str to pyarrow.Table
+        One for each name in `TABLES` under the measurement; further columns are left out.
+    seconds : float
+        How long it took.
+    """
     manifest = Manifest.read(folder)
     files = dict(manifest.files)
     for table, schema in TABLES[name].items():

@@ -1,0 +1,295 @@
+"""Plausible, seeded tables of every measurement of a study's truth, written without measuring.
+
+What they say is made up; their shapes, words and sums are those of real ones. A table that is
+added to `TABLES` later is filled column by column, as far as its columns are of a known kind.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cgraph import truth_tables as words
+from cgraph.measurements import keep_tables
+from cgraph.study import Study
+from cgraph.truth_tables import TABLES
+
+RULES = ("max", "top-k", "sample", "probabilities", words.REFITTED)
+PROBABILITIES = ("balanced", "prior", "calibrated")
+SECONDS = 12.5
+"""How long each measurement is said to have taken."""
+
+TEXTS = {"verdict": words.VERDICTS, "origin": words.ORIGINS, "rule": RULES, "drawn": ("",)}
+"""What a column of text may hold in a table that is filled without knowing it."""
+
+
+def measured_copy(
+    study: Study | Path, folder: Path, only: Sequence[str] = (), *, seed: int = 0
+) -> Study:
+    """Copy a study and write the tables of all measurements, or of some, into the copy.
+
+    Parameters
+    ----------
+    study : Study or Path
+    folder : Path
+        Where the copy is to lie; must not exist.
+    only : sequence of str, optional
+        Measurements to write; all if left out.
+    seed : int
+
+    Raises
+    ------
+    LookupError
+        If a table has columns that nothing is known of here.
+    """
+    shutil.copytree(study.path if isinstance(study, Study) else study, folder)
+    copy = Study.open(folder)
+    for name in only or TABLES:
+        keep_tables(folder, name, example_tables(copy, name, seed), SECONDS)
+    return Study.open(folder)
+
+
+def example_tables(study: Study, name: str, seed: int = 0) -> dict[str, pa.Table]:
+    """Return made-up tables of one measurement; the same for the same seed."""
+    maker = _Maker(study, seed)
+    return {
+        table: pa.Table.from_pylist(maker.rows(table, schema), schema=schema)
+        for table, schema in TABLES[name].items()
+    }
+
+
+class _Maker:
+    """Makes the rows of a table."""
+
+    def __init__(self, study: Study, seed: int) -> None:
+        self.study, self.seed = study, seed
+        self.n_layers = study.n_layers
+
+    def rows(self, table: str, schema: pa.Schema) -> list[dict[str, Any]]:
+        rng = np.random.default_rng([self.seed, *table.encode()])
+        known = getattr(self, "_" + table.replace("-", "_"), None)
+        if known is not None:
+            return known(rng)
+        return [key | self._rest(table, schema, key, rng) for key in self._keys(table, schema)]
+
+    def _keys(self, table: str, schema: pa.Schema) -> list[dict[str, Any]]:
+        names = set(schema.names)
+        layers = range(1, self.n_layers + 1)
+        if {"parent_layer", "parent", "child_layer", "child"} <= names:
+            return self._edges()
+        if {"layer", "index"} <= names:
+            return self._concepts(range(1, self.n_layers + 1))
+        if {"start", "layer"} <= names:
+            return [{"start": s, "layer": m} for s, m in product(layers, layers) if m > s]
+        if {"left", "right"} <= names:
+            return [{"left": layer, "right": layer + 1} for layer in layers[:-1]]
+        if "layer" in names:
+            return [{"layer": layer} for layer in layers]
+        raise LookupError(f"{table}: write its rows here, for nothing says what they are about")
+
+    def _rest(self, table: str, schema: pa.Schema, key: dict[str, Any], rng: Any) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for field in schema:
+            if field.name in key:
+                continue
+            if pa.types.is_string(field.type):
+                if field.name not in TEXTS:
+                    raise LookupError(f"{table}: say in TEXTS what {field.name!r} may hold")
+                row[field.name] = str(rng.choice(TEXTS[field.name]))
+            elif pa.types.is_boolean(field.type):
+                row[field.name] = bool(rng.random() < 0.7)
+            elif pa.types.is_integer(field.type):
+                row[field.name] = int(rng.integers(0, 40))
+            else:
+                row[field.name] = float(rng.random())
+        return row
+
+    def _edges(self) -> list[dict[str, Any]]:
+        found = []
+        for layer in range(2, self.n_layers + 1):
+            edges = self.study.graph.layer_edges(layer)
+            children = np.repeat(np.arange(len(edges.starts) - 1), np.diff(edges.starts))
+            for parent, child in zip(edges.parents, children, strict=True):
+                key = {"parent_layer": layer - 1, "parent": int(parent)}
+                found.append(key | {"child_layer": layer, "child": int(child)})
+        return found
+
+    def _concepts(self, layers: Sequence[int]) -> list[dict[str, Any]]:
+        return [
+            {"layer": layer, "index": index}
+            for layer in layers
+            for index in range(self.study.graph.n_concepts(layer))
+        ]
+
+    def _scored(self, layer: int) -> int:
+        return int(self.study.graph.column(layer, "scored").sum())
+
+    def _rollout(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        worth = dict(zip(RULES, (0.25, 0.27, 0.22, 0.3, 0.42), strict=True))
+        for start, layer in self._spans():
+            for rule, probability, forced in product(RULES, PROBABILITIES, (False, True)):
+                depth = 0 if forced else layer - start - 1
+                auc = 0.5 + worth[rule] * 0.9**depth + rng.normal(0, 0.004)
+                active = 8.0 * (2.5 if probability == "balanced" else 1) + rng.normal(0, 0.2)
+                rows.append(
+                    {"start": start, "layer": layer, "rule": rule, "probability": probability}
+                    | {"forced": forced, "auc": auc, "ap": auc**3, "prevalence": 0.1}
+                    | {"f1": auc - 0.2, "jaccard": auc - 0.35, "n_active": active}
+                    | {"n_active_true": 8.0, "n_scored": self._scored(layer)}
+                )
+        return rows
+
+    def _spans(self) -> list[tuple[int, int]]:
+        layers = range(1, self.n_layers + 1)
+        return [(start, layer) for start in layers for layer in layers if layer > start]
+
+    def _decoded(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        for start, probability in product(range(1, self.n_layers), PROBABILITIES):
+            for place, rule in enumerate((*RULES, "true labels", "mean token")):
+                cosine = 0.0 if rule == "mean token" else 0.3 + 0.05 * place + 0.02 * start
+                rows.append(
+                    {"start": start, "rule": rule, "probability": probability, "cosine": cosine}
+                    | {"explained_variance": cosine**2, "same_top": 0.1 + cosine / 2}
+                    | {"n_images": len(self.study.rows("held-out"))}
+                )
+        return rows
+
+    def _references(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        worth = (0.5, 0.72, 0.8, 0.62, 0.85, 0.78, 0.9, 0.84)
+        onwards = (words.DENSE, words.TOKEN, words.DIRECT)
+        for start, layer in self._spans():
+            for reference, best in zip(words.REFERENCES, worth, strict=True):
+                next_one = layer == start + 1 and reference != words.DIRECT
+                if next_one or (layer == self.n_layers and reference in onwards):
+                    fall = 0.97 ** (layer - start - 1)
+                    auc = 0.5 + (best - 0.5) * fall + rng.normal(0, 0.005) * (best > 0.5)
+                    rows.append(
+                        {"start": start, "layer": layer, "reference": reference, "auc": auc}
+                        | {"ap": 0.1 if best == 0.5 else auc**3, "prevalence": 0.1}
+                        | {"n_scored": self._scored(layer)}
+                    )
+        return rows
+
+    def _evidence(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        shares = (0.3, 0.4, 0.15, 0.05, 0.1)
+        for key in self._edges():
+            verdict = str(rng.choice(words.VERDICTS, p=shares))
+            if verdict == words.NOT_MEASURED:
+                unknown = {
+                    field.name: float("nan")
+                    for field in words.EVIDENCE_SCHEMA
+                    if pa.types.is_floating(field.type)
+                }
+                rows.append(key | unknown | {"n_images": 3, "origin": "", "verdict": verdict})
+                continue
+            low, high = {"specific": (0.4, 1.2), "supported": (0.2, 0.8)}.get(verdict, (-0.05, 0.1))
+            effect = -0.4 if verdict == words.CONTRADICTED else float(rng.uniform(low, high))
+            carried, beyond = effect * rng.random(), effect * 0.5 * (verdict == words.SPECIFIC)
+            origin = str(rng.choice(words.ORIGINS[:3])) if effect > 0.2 else words.NO_ORIGIN
+            rows.append(
+                key
+                | {"n_images": int(rng.integers(20, 33)), "effect": effect}
+                | {"effect_low": effect - 0.1, "effect_high": effect + 0.1, "control": 0.02}
+                | {"q_supported": 0.01 if effect > 0.2 else 0.4, "beyond": beyond}
+                | {"beyond_low": beyond - 0.1, "beyond_high": beyond + 0.1}
+                | {"q_specific": 0.01 if verdict == words.SPECIFIC else 0.5}
+                | {"carried": carried, "computed": effect - carried}
+                | {"computed_low": effect - carried - 0.1, "computed_high": effect - carried + 0.1}
+                | {"flips": max(0.0, effect / 3), "flips_control": 0.02}
+                | {"origin": origin, "verdict": verdict}
+            )
+        return rows
+
+    def _evidence_pairs(self, rng: Any) -> list[dict[str, Any]]:
+        evidence = self.rows("evidence", words.EVIDENCE_SCHEMA)
+        rows = []
+        for right in range(2, self.n_layers + 1):
+            edges = [row for row in evidence if row["child_layer"] == right]
+            n = {word: sum(row["verdict"] == word for row in edges) for word in words.VERDICTS}
+            origins = [row["origin"] for row in edges]
+            measured = len(edges) - n[words.NOT_MEASURED]
+            rows.append(
+                {"left": right - 1, "right": right, "n_edges": len(edges), "n_measured": measured}
+                | {f"n_{word.replace(' ', '_')}": n[word] for word in words.VERDICTS[:4]}
+                | {"n_positive": measured, "n_positive_specific": n[words.SPECIFIC]}
+                | {"n_positive_supported": n[words.SUPPORTED]}
+                | {"n_positive_contradicted": n[words.CONTRADICTED]}
+                | {"n_controls": measured, "n_controls_supported": measured // 5}
+                | {"n_carried": origins.count(words.CARRIED)}
+                | {"n_computed": origins.count(words.COMPUTED)}
+                | {"weight_effect": float(rng.uniform(0.3, 0.6))}
+                | {"weight_effect_shuffled": 0.01, "weight_effect_shuffled_high": 0.08}
+                | {"joint_lost": float(rng.uniform(0.4, 0.7)), "joint_control_lost": 0.15}
+                | {"n_joint": 200, "max_error": 2e-6}
+            )
+        return rows
+
+    def _stable_concepts(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        for key in self._concepts(range(1, self.n_layers + 1)):
+            cosine = float(rng.uniform(0.6, 1.0))
+            rows.append(
+                key
+                | {"match": key["index"], "cosine": cosine, "label_jaccard": cosine**4}
+                | {"found_again": cosine > 0.9}
+            )
+        return rows
+
+    def _leakage(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        for layer in range(1, self.n_layers + 1):
+            own, patches = float(rng.uniform(0.5, 0.9)), float(rng.uniform(0.2, 0.6))
+            if layer == 1:
+                patches = float("nan")
+            rows.append(
+                {"layer": layer, "from_class": own, "from_patches": patches}
+                | {"labels_from_class": own * 0.9, "labels_from_patches": patches * 0.8}
+                | {"left_out": float(rng.uniform(0.05, 0.4)), "outside": patches / (own + patches)}
+                | {"auc_graph": float("nan") if layer == 1 else 0.85}
+                | {"auc_token": float("nan") if layer == 1 else 0.9}
+            )
+        return rows
+
+    def _leakage_concepts(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        for key in self._concepts(range(2, self.n_layers + 1)):
+            auc, own, patches = rng.uniform(0.75, 0.95), rng.random(), rng.random()
+            rows.append(
+                key
+                | {"auc_graph": float(auc), "auc_token": float(min(1.0, auc + 0.05))}
+                | {"lost_from_class": float(own), "lost_from_patches": float(patches)}
+            )
+        return rows
+
+    def _direction(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        for lower in range(1, self.n_layers):
+            alive = np.flatnonzero(self.study.graph.column(lower, "alive"))
+            for _ in range(6):
+                a, b = (int(i) for i in rng.choice(alive, 2, replace=False))
+                verdict = str(rng.choice(words.DIRECTIONS))
+                to = {
+                    words.A_TO_B: (0.5, 0.0),
+                    words.B_TO_A: (0.0, 0.5),
+                    words.BOTH_WAYS: (0.5, 0.4),
+                }
+                a_to_b, b_to_a = to.get(verdict, (0.02, -0.01))
+                rows.append(
+                    {"lower": lower, "upper": lower + 1, "a_lower": a, "a_upper": a}
+                    | {"b_lower": b, "b_upper": b, "association": float(rng.uniform(0.2, 0.8))}
+                    | {"a_to_b": a_to_b, "a_to_b_low": a_to_b - 0.1, "a_to_b_high": a_to_b + 0.1}
+                    | {"b_to_a": b_to_a, "b_to_a_low": b_to_a - 0.1, "b_to_a_high": b_to_a + 0.1}
+                    | {"n_images": 32, "verdict": verdict}
+                    | {"drawn": str(rng.choice(["", words.NEITHER]))}
+                )
+        return rows
