@@ -14,8 +14,8 @@ from cgraph.concept import ConceptId
 from cgraph.edge_filter import EdgeFilter
 from cgraph.edge_index import BOTH, RAISES
 from cgraph.errors import ConfigError
-from cgraph.graph_export import paths_csv
 from cgraph.graph_paths import GraphPath, PathAnswer, strongest_paths
+from cgraph.path_export import paths_csv
 from cgraph.study_graph import StudyGraph
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
@@ -64,7 +64,7 @@ def path_finder(
     with st.container(key="cg-path-tools", horizontal=True, gap="small"):
         st.download_button(
             "Paths as CSV",
-            lambda: paths_csv(answer.paths, shown.of.name),
+            lambda: paths_csv(answer.paths, shown.of.name, shown.of.facts),
             file_name=f"{_file_name(shown)}.csv",
             mime="text/csv",
             on_click="ignore",
