@@ -10,7 +10,7 @@ import numpy as np
 
 from cgraph.concept import ConceptId
 from cgraph.concept_search import Named
-from cgraph.concept_truth import MeasuredConcepts
+from cgraph.concept_truth import LayerLeakage, MeasuredConcepts, layer_leakage
 from cgraph.edge_facts import EdgeFacts
 from cgraph.edge_filter import EdgeFilter, filter_graph
 from cgraph.edge_index import LayerEdges
@@ -34,6 +34,12 @@ def edge_facts(study: Study) -> EdgeFacts:
 def measured_concepts(study: Study) -> MeasuredConcepts:
     """Return what was measured of the concepts of a study, read once."""
     return MeasuredConcepts.read(study.graph, study.measured)
+
+
+@lru_cache(maxsize=8)
+def study_leakage(study: Study) -> dict[int, LayerLeakage]:
+    """Return what the graph of a study cannot see, by layer; empty if it was not measured."""
+    return layer_leakage(study.measured)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,14 @@ from cgraph.config import TRAIN
 from cgraph.edge_facts import EdgeFacts
 from cgraph.given_names import GivenName
 from cgraph.study import Study
-from cgraph.study_graph import edge_facts
+from cgraph.study_graph import edge_facts, study_leakage
 from cgraph.trace import ActiveConcept, Trace
 from cgraph.trace_export import trace_values
 from cgraph.ui import gallery, words
 from cgraph.ui.drawing import GraphPicture, GraphSelection, Looks, absent_node, draw
 from cgraph.ui.facts import ConceptFacts, LayerFacts, Relation, concept_facts, layer_facts
 from cgraph.ui.lighting import LitPaths, light
+from cgraph.ui.outside_words import outside_node
 
 MAX_SILENT = 3
 """Most silent parents of a concept that are drawn; its panel lists them all."""
@@ -72,6 +73,8 @@ class TracedImage:
             self.trace,
             self.lights,
             self.looks,
+            facts=self.edges,
+            outside={n: outside_node(found) for n, found in study_leakage(self.study).items()},
             caption=f"{self.title} · study {self.study.name}",
             file_name=f"trace-{self.file_stem}",
         )
