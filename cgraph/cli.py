@@ -161,8 +161,9 @@ def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
     from cgraph.store import write_bytes
     from cgraph.study import Study
+    from cgraph.study_graph import edge_facts
     from cgraph.study_names import marked
-    from cgraph.trace_export import concepts_csv, edges_csv
+    from cgraph.trace_export import concepts_csv, edges_csv, trace_values
     from cgraph.trace_text import trace_text
     from cgraph.tracing import load_model, trace_image
 
@@ -187,14 +188,17 @@ def _trace(options: argparse.Namespace) -> int:
         name = study.name_of(concept)
         return "" if name is None else marked(name)
 
+    facts = edge_facts(study)
     if options.json != "-":
         for trace in traces:
-            print(trace_text(trace, name_of))
+            print(trace_text(trace, name_of, facts))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
-        write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of).encode())
+        write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())
     if options.json:
-        text = json.dumps([trace.to_dict() for trace in traces], indent=1, allow_nan=False)
+        text = json.dumps(
+            [trace_values(trace, facts) for trace in traces], indent=1, allow_nan=False
+        )
         if options.json == "-":
             print(text)
         else:

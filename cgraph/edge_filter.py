@@ -1,14 +1,50 @@
-"""Leaving edges out of a graph: by weight, sign, AUC, how often active, selection rate."""
+"""Leaving edges out of a graph: by weight, sign, AUC, prevalence, selection rate, evidence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from cgraph.concept_truth import MeasuredConcepts
+from cgraph.edge_facts import EdgeFacts
 from cgraph.edge_index import BOTH, LayerEdges, check_sign, has_sign
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
+from cgraph.truth_tables import (
+    BOTH_ORIGINS,
+    CARRIED,
+    COMPUTED,
+    CONTRADICTED,
+    NO_EFFECT,
+    NOT_MEASURED,
+    ORIGINS,
+    SPECIFIC,
+    SUPPORTED,
+    VERDICTS,
+)
+
+ANY = "any"
+
+_KEPT_VERDICTS = {
+    SUPPORTED: (SUPPORTED, SPECIFIC),
+    SPECIFIC: (SPECIFIC,),
+    NO_EFFECT: (NO_EFFECT,),
+    CONTRADICTED: (CONTRADICTED,),
+    NOT_MEASURED: (NOT_MEASURED,),
+}
+_KEPT_ORIGINS = {CARRIED: (CARRIED, BOTH_ORIGINS), COMPUTED: (COMPUTED, BOTH_ORIGINS)}
+
+EVIDENCE = (ANY, *_KEPT_VERDICTS)
+"""What evidence is asked for; supported edges are those that are specific, too."""
+
+EDGE_ORIGINS = (ANY, *_KEPT_ORIGINS)
+"""Where the effect shall come from; edges with both origins are of each."""
+
+EDGES, CONCEPTS = "edges", "concepts"
+FOUND_AGAIN = (ANY, CONCEPTS, EDGES)
+"""What another seed shall have: both ends of the edge, or the edge itself."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +64,9 @@ class EdgeFilter:
         Bounds of the share of training images, 0 to 1, in which parent and child are active.
     min_selection_rate : float
         Least share of the bags, 0 to 1, in which the weight was not zero.
+    evidence, origin, found_again : str
+        One of `EVIDENCE`, `EDGE_ORIGINS` and `FOUND_AGAIN`; what is asked for other than ``any``
+        must have been measured.
 
     Raises
     ------
@@ -41,9 +80,16 @@ class EdgeFilter:
     min_prevalence: float = 0.0
     max_prevalence: float = 1.0
     min_selection_rate: float = 0.0
+    evidence: str = ANY
+    origin: str = ANY
+    found_again: str = ANY
 
     def __post_init__(self) -> None:
         check_sign(self.sign)
+        for name, (what, allowed) in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"The {what} is {value!r}: choose one of {', '.join(allowed)}.")
         if not 0 <= self.min_weight < np.inf:
             raise ConfigError(f"The least weight is {self.min_weight}: it must be 0 or more.")
         for name, what in _SHARES.items():
@@ -62,6 +108,21 @@ class EdgeFilter:
         """Names of the settings that leave something out."""
         return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
 
+    def missing(self, facts: EdgeFacts, concepts: MeasuredConcepts) -> tuple[str, ...]:
+        """Return the measurements that this asks for and a study lacks."""
+        there = {
+            "evidence": facts.has("verdict") or (self.evidence == self.origin == ANY),
+            "stability": self.found_again == ANY
+            or (facts.has("found_again") if self.found_again == EDGES else concepts.has_stability),
+        }
+        return tuple(name for name, is_there in there.items() if not is_there)
+
+
+_CHOICES: dict[str, tuple[str, Sequence[str]]] = {
+    "evidence": ("evidence", EVIDENCE),
+    "origin": ("origin", EDGE_ORIGINS),
+    "found_again": ("wish for what is found again", FOUND_AGAIN),
+}
 
 _SHARES = {
     "min_auc": "least AUC",
@@ -74,35 +135,90 @@ EVERYTHING = EdgeFilter()
 """The filter that keeps all edges."""
 
 
-def filter_graph(graph: ConceptGraph, wanted: EdgeFilter, auc: np.ndarray) -> ConceptGraph:
+def filter_graph(
+    graph: ConceptGraph,
+    wanted: EdgeFilter,
+    auc: np.ndarray,
+    facts: EdgeFacts | None = None,
+    concepts: MeasuredConcepts | None = None,
+) -> ConceptGraph:
     """Return the graph with the edges that a filter keeps.
 
     Parameters
     ----------
     graph : ConceptGraph
+        The whole graph.
     wanted : EdgeFilter
     auc : ndarray of float, shape (n_concepts,)
         Held-out AUC of every concept, by its row; NaN where there is none.
+    facts : EdgeFacts, optional
+        What was measured of its edges.
+    concepts : MeasuredConcepts, optional
+        What was measured of its concepts.
 
     Returns
     -------
     ConceptGraph
         With all concepts; shares of edges stay those of the whole graph.
+
+    Raises
+    ------
+    ConfigError
+        If the filter asks for what was not measured; the message says how it is.
     """
     if not wanted.changed:
         return graph
+    facts = facts or EdgeFacts(graph, {})
+    concepts = concepts or MeasuredConcepts(graph, {})
+    check_measured(wanted, facts, concepts)
     first = np.cumsum([0] + [graph.n_concepts(layer) for layer in range(1, graph.n_layers + 1)])
     common = [_is_between(graph, layer, wanted) for layer in range(1, graph.n_layers + 1)]
     kept = []
     for child_layer in range(2, graph.n_layers + 1):
         edges = graph.layer_edges(child_layer)
-        keep = _of_edges(edges, wanted)
+        keep = _of_edges(edges, wanted) & _by_facts(child_layer, len(edges.weights), wanted, facts)
+        if wanted.found_again == CONCEPTS:
+            keep &= concepts.found_again(child_layer - 1)[edges.parents]
+            keep &= concepts.found_again(child_layer)[edges.children]
         keep &= common[child_layer - 2][edges.parents] & common[child_layer - 1][edges.children]
         if wanted.min_auc > 0:
             of_child = auc[first[child_layer - 1] : first[child_layer]]
             keep &= (of_child >= wanted.min_auc)[edges.children]  # NaN is never enough
         kept.append(edges.select(keep))
     return graph.with_edges(kept)
+
+
+def check_measured(wanted: EdgeFilter, facts: EdgeFacts, concepts: MeasuredConcepts) -> None:
+    """Refuse a filter that asks for what was not measured.
+
+    Raises
+    ------
+    ConfigError
+        Naming the command that measures it.
+    """
+    missing = wanted.missing(facts, concepts)
+    if missing:
+        what = {
+            "evidence": "evidence on edges",
+            "stability": "what another seed finds again",
+        }[missing[0]]
+        raise ConfigError(
+            f"The filter asks for {what}, which was not measured in this study. Run `cgraph "
+            f"evaluate STUDY --only {missing[0]}`, or ask for any."
+        )
+
+
+def _by_facts(child_layer: int, n_edges: int, wanted: EdgeFilter, facts: EdgeFacts) -> np.ndarray:
+    keep = np.ones(n_edges, dtype=bool)
+    if wanted.evidence != ANY:
+        codes = [VERDICTS.index(verdict) for verdict in _KEPT_VERDICTS[wanted.evidence]]
+        keep &= np.isin(facts.into(child_layer, "verdict"), codes)
+    if wanted.origin != ANY:
+        codes = [ORIGINS.index(origin) for origin in _KEPT_ORIGINS[wanted.origin]]
+        keep &= np.isin(facts.into(child_layer, "origin"), codes)
+    if wanted.found_again == EDGES:
+        keep &= facts.into(child_layer, "found_again")
+    return keep
 
 
 def _is_between(graph: ConceptGraph, layer: int, wanted: EdgeFilter) -> np.ndarray:

@@ -10,6 +10,21 @@ from cgraph.errors import ConfigError, DataError
 
 _FORMATS = ("graphml", "gexf", "json", "parquet", "csv")
 _SIGNS = ("both", "raises", "lowers")
+_MEASURED = {
+    "evidence": (
+        ("any", "supported", "specific", "no effect", "contradicted", "not measured"),
+        "what taking the parent out of the network showed; supported: or better",
+    ),
+    "origin": (
+        ("any", "carried", "computed"),
+        "what makes the effect: the residual stream, or the block",
+    ),
+    "found-again": (
+        ("any", "concepts", "edges"),
+        "what another seed must have: both concepts, or the edge",
+    ),
+}
+# As in `cgraph.edge_filter`, without loading it.
 
 
 def add_parser(commands: Any) -> None:
@@ -26,6 +41,8 @@ def add_parser(commands: Any) -> None:
     graph.add_argument("--sign", choices=_SIGNS, default="both", help="keep edges of one sign")
     for name, meaning in _FILTERS.items():
         graph.add_argument(f"--{name}", type=float, metavar="X", help=meaning[1])
+    for name, (choices, help_text) in _MEASURED.items():
+        graph.add_argument(f"--{name}", choices=choices, default="any", help=help_text)
     graph.add_argument("--pair", type=int, metavar="L", help="only the edges into layer L")
     graph.add_argument("--around", metavar="CONCEPT", help="only what lies around L7/609")
     graph.add_argument("--hops", type=int, default=2, metavar="N", help="layers each way, 1 to 3")
@@ -72,7 +89,11 @@ def _graph(options: argparse.Namespace) -> int:
         field: getattr(options, name.replace("-", "_")) for name, (field, _) in _FILTERS.items()
     }
     wanted = EdgeFilter(
-        sign=options.sign, **{name: value for name, value in values.items() if value is not None}
+        sign=options.sign,
+        evidence=options.evidence,
+        origin=options.origin,
+        found_again=options.found_again,
+        **{name: value for name, value in values.items() if value is not None},
     )
     of = StudyGraph(Study.open(options.study))
     graph = of.filtered(wanted)

@@ -15,11 +15,10 @@ Files are written in pieces, since the whole graph of a large study is hundreds 
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -27,11 +26,11 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph.concept import ConceptId
+from cgraph.edge_facts import FIELDS, EdgeFacts
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
-from cgraph.graph_paths import GraphPath
 from cgraph.study_graph import StudyGraph
-from cgraph.subgraph import Subgraph
+from cgraph.subgraph import GraphEdge, Subgraph
 from cgraph.trace_export import cell_text
 
 
@@ -79,6 +78,8 @@ class ExportTables:
     source, target : ndarray of int64
         Rows of `nodes`, for each edge.
     weight, selection_rate : ndarray of float32
+    facts : mapping of str to pyarrow.Array
+        What was measured of each edge, as `EdgeFacts.taken` returns it.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ExportTables:
     target: np.ndarray
     weight: np.ndarray
     selection_rate: np.ndarray
+    facts: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @property
     def edges(self) -> pa.Table:
@@ -97,9 +99,10 @@ class ExportTables:
             columns[end] = taken.column("id")
             for name in ("layer", "name", "prevalence", "auc", "group"):
                 columns[f"{end}_{name}"] = taken.column(name)
-        order = ["source", "target", "weight", "selection_rate"]
+        order = ["source", "target", "weight", "selection_rate", *self.facts]
         columns["weight"] = pa.array(self.weight)
         columns["selection_rate"] = pa.array(self.selection_rate)
+        columns |= self.facts
         return pa.table({n: columns[n] for n in [*order, *(c for c in columns if c not in order)]})
 
 
@@ -121,6 +124,10 @@ def whole_tables(of: StudyGraph, graph: ConceptGraph | None = None) -> ExportTab
     def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
         return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
 
+    places = [
+        of.facts.places(layer, edges.parents, edges.children)
+        for layer, edges in enumerate(pairs if of.facts else (), start=2)
+    ]
     return ExportTables(
         name=of.study.name,
         nodes=_nodes(of, concepts, {}),
@@ -128,6 +135,7 @@ def whole_tables(of: StudyGraph, graph: ConceptGraph | None = None) -> ExportTab
         target=joined([e.children + first[i + 1] for i, e in enumerate(pairs)], np.int64),
         weight=joined([edges.weights for edges in pairs], np.float32),
         selection_rate=joined([edges.selection_rates for edges in pairs], np.float32),
+        facts=of.facts.taken(joined(places, np.int64)),
     )
 
 
@@ -152,7 +160,12 @@ def part_tables(
         target=np.array([place[edge.child] for edge in edges], dtype=np.int64),
         weight=np.array([edge.weight for edge in edges], dtype=np.float32),
         selection_rate=np.array([edge.selection_rate for edge in edges], dtype=np.float32),
+        facts=of.facts.taken(_places(of.facts, edges)),
     )
+
+
+def _places(facts: EdgeFacts, edges: Sequence[GraphEdge]) -> np.ndarray:
+    return np.array([facts.place(*edge.ends) for edge in edges if facts], dtype=np.int64)
 
 
 def _nodes(
@@ -212,7 +225,10 @@ def _json(tables: ExportTables) -> Iterator[bytes]:
     before = b""
     for lines in _lines(
         tables,
-        ('{"source": "', '", "target": "', '", "weight": ', ', "selection_rate": ', "}"),
+        ('{"source": "', '", "target": "', '", "weight": ', ', "selection_rate": ', ""),
+        end="}",
+        known=(', "{name}": ', ""),
+        quote='"',
         separator=",\n",
     ):
         yield before + lines
@@ -223,7 +239,7 @@ def _json(tables: ExportTables) -> Iterator[bytes]:
 def _graphml(tables: ExportTables) -> Iterator[bytes]:
     keys = [
         f'<key id="{name}" for="{what}" attr.name="{name}" attr.type="{kind}"/>'
-        for what, fields in (("node", _NODE_FIELDS), ("edge", _EDGE_FIELDS))
+        for what, fields in (("node", _NODE_FIELDS), ("edge", _edge_fields(tables)))
         for name, kind in fields.items()
     ]
     yield (
@@ -246,27 +262,31 @@ def _graphml(tables: ExportTables) -> Iterator[bytes]:
             '" target="',
             '"><data key="weight">',
             '</data><data key="selection_rate">',
-            "</data></edge>\n",
+            "</data>",
         ),
+        known=('<data key="{name}">', "</data>"),
+        end="</edge>\n",
     )
     yield b"</graph>\n</graphml>\n"
 
 
 def _gexf(tables: ExportTables) -> Iterator[bytes]:
     kinds = {"int": "integer"}
-    declared = "".join(
-        f'<attribute id="{name}" title="{name}" type="{kinds.get(kind, kind)}"/>\n'
-        for name, kind in _NODE_FIELDS.items()
-    )
+
+    def declared(fields: Mapping[str, str]) -> str:
+        return "".join(
+            f'<attribute id="{name}" title="{name}" type="{kinds.get(kind, kind)}"/>\n'
+            for name, kind in fields.items()
+        )
+
+    of_edges = {name: kind for name, kind in _edge_fields(tables).items() if name != "weight"}
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<gexf xmlns="http://www.gexf.net/1.2draft" version="1.2">\n'
         f"<meta><description>{_xml(tables.name)}</description></meta>\n"
         '<graph defaultedgetype="directed" mode="static">\n'
-        f'<attributes class="node" mode="static">\n{declared}</attributes>\n'
-        '<attributes class="edge" mode="static">\n'
-        '<attribute id="selection_rate" title="selection_rate" type="double"/>\n'
-        "</attributes>\n<nodes>\n"
+        f'<attributes class="node" mode="static">\n{declared(_NODE_FIELDS)}</attributes>\n'
+        f'<attributes class="edge" mode="static">\n{declared(of_edges)}</attributes>\n<nodes>\n'
     ).encode()
     for row in tables.nodes.to_pylist():
         values = "".join(
@@ -286,30 +306,41 @@ def _gexf(tables: ExportTables) -> Iterator[bytes]:
             '" target="',
             '" weight="',
             '"><attvalues><attvalue for="selection_rate" value="',
-            '"/></attvalues></edge>\n',
+            '"/>',
         ),
+        known=('<attvalue for="{name}" value="', '"/>'),
+        end="</attvalues></edge>\n",
         number='" id="',
     )
     yield b"</edges>\n</graph>\n</gexf>\n"
+
+
+def _edge_fields(tables: ExportTables) -> dict[str, str]:
+    return _EDGE_FIELDS | {name: FIELDS[name] for name in tables.facts}
 
 
 def _lines(
     tables: ExportTables,
     pieces: tuple[str, str, str, str, str],
     *,
+    known: tuple[str, str],
+    quote: str = "",
+    end: str = "",
     separator: str = "",
     number: str = "",
 ) -> Iterator[bytes]:
     """Write every edge as source, target, weight and selection rate with text around them.
 
-    With `number` a running number follows the target, after that text.
+    What was measured and is known follows with the text of `known` around it, words in a `quote`,
+    and then the `end`. With `number` a running number follows the target,
+    after that text.
     """
     import pyarrow.compute as pc
 
     ids = tables.nodes.column("id").combine_chunks()
+    before, between, then, last, after = pieces
     for start in range(0, len(tables.weight), _PIECE):
         span = slice(start, start + _PIECE)
-        before, between, then, last, end = pieces
         # A single-precision number becomes the shortest text that reads back as itself.
         columns: list[Any] = [
             before,
@@ -325,9 +356,16 @@ def _lines(
             pa.array(tables.weight[span]).cast(pa.string()),
             last,
             pa.array(tables.selection_rate[span]).cast(pa.string()),
-            end,
         ]
-        lines = pc.binary_join_element_wise(*columns, "")
+        facts = []
+        for name, values in tables.facts.items():
+            mark = quote if FIELDS[name] == "string" else ""
+            text = values[span].cast(pa.string())
+            whole = pc.binary_join_element_wise(
+                known[0].format(name=name) + mark, text, mark + known[1], ""
+            )
+            facts.append(pc.fill_null(whole, ""))
+        lines = pc.binary_join_element_wise(*columns, after, *facts, end, "")
         yield separator.join(lines.to_pylist()).encode()
 
 
@@ -350,28 +388,6 @@ def _csv(tables: ExportTables) -> Iterator[bytes]:
     sink = io.BytesIO()
     pcsv.write_csv(edges, sink)
     yield sink.getvalue()
-
-
-def paths_csv(paths: Sequence[GraphPath], name: Callable[[ConceptId], str]) -> bytes:
-    """Return paths as CSV: one row an edge, with the path that it is on.
-
-    Parameters
-    ----------
-    paths : sequence of GraphPath
-    name : callable
-        What people call a concept; empty for one without a name.
-    """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    ends = ("parent", "parent_name", "child", "child_name")
-    writer.writerow(["path", "strength", "min_weight", *ends, "weight", "share"])
-    for number, path in enumerate(paths, start=1):
-        for edge in path.edges:
-            called = [text for end in edge.ends for text in (end, cell_text(name(end)))]
-            writer.writerow(
-                [number, path.strength, path.min_weight, *called, edge.weight, edge.share]
-            )
-    return buffer.getvalue().encode()
 
 
 _WRITERS = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from cgraph.concept import ConceptId
 from cgraph.concept_search import Named
+from cgraph.concept_truth import LayerLeakage, MeasuredConcepts, layer_leakage
+from cgraph.edge_facts import EdgeFacts
 from cgraph.edge_filter import EdgeFilter, filter_graph
 from cgraph.edge_index import LayerEdges
 from cgraph.errors import StudyError
@@ -20,6 +22,24 @@ from cgraph.store import as_array
 from cgraph.study import Study
 
 _KEPT_FILTERS = 4  # at the paper's size each takes about 60 MB
+
+
+@lru_cache(maxsize=8)
+def edge_facts(study: Study) -> EdgeFacts:
+    """Return what was measured of the edges of a study, read once."""
+    return EdgeFacts.read(study.graph, study.measured)
+
+
+@lru_cache(maxsize=8)
+def measured_concepts(study: Study) -> MeasuredConcepts:
+    """Return what was measured of the concepts of a study, read once."""
+    return MeasuredConcepts.read(study.graph, study.measured)
+
+
+@lru_cache(maxsize=8)
+def study_leakage(study: Study) -> dict[int, LayerLeakage]:
+    """Return what the graph of a study cannot see, by layer; empty if it was not measured."""
+    return layer_leakage(study.measured)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +121,30 @@ class StudyGraph:
         return np.concatenate([self.graph.prevalence(layer) for layer in layers])
 
     @cached_property
+    def facts(self) -> EdgeFacts:
+        """What was measured of the edges."""
+        return edge_facts(self.study)
+
+    @cached_property
+    def concepts(self) -> MeasuredConcepts:
+        """What was measured of the concepts."""
+        return measured_concepts(self.study)
+
+    @cached_property
     def _filtered(self) -> dict[EdgeFilter, ConceptGraph]:
         return {}
 
     def filtered(self, wanted: EdgeFilter) -> ConceptGraph:
-        """Return the graph with the edges that a filter keeps; the latest few are remembered."""
+        """Return the graph with the edges that a filter keeps; the latest few are remembered.
+
+        Raises
+        ------
+        ConfigError
+            If the filter asks for what was not measured.
+        """
         found = self._filtered.get(wanted)
         if found is None:
-            found = filter_graph(self.graph, wanted, self.auc)
+            found = filter_graph(self.graph, wanted, self.auc, self.facts, self.concepts)
             for old in list(self._filtered)[: 1 - _KEPT_FILTERS]:
                 self._filtered.pop(old, None)  # of several people at once one is the first
             self._filtered[wanted] = found

@@ -311,10 +311,7 @@ class Trace:
             )
         try:
             layers = _read_layers(ActiveConcept, values["layers"])
-            edges = tuple(
-                TraceEdge(**{**edge, **{end: ConceptId.parse(edge[end]) for end in _ENDS}})
-                for edge in values["edges"]
-            )
+            edges = tuple(map(_read_edge, values["edges"]))
             explained = values["explained"]
             return cls(
                 layers=layers,
@@ -332,7 +329,14 @@ class Trace:
 
 
 _ENDS = ("parent", "child")
+_MEASURED = "measured"  # what a file may say of an edge; it belongs to the study, not to the image
 _T = TypeVar("_T", ActiveConcept, Absence)
+
+
+def _read_edge(values: dict[str, Any]) -> TraceEdge:
+    values = values | {end: ConceptId.parse(values[end]) for end in _ENDS}
+    values.pop(_MEASURED, None)
+    return TraceEdge(**values)
 
 
 def _read_layers(kind: type[_T], values: list[list[dict[str, Any]]]) -> tuple[tuple[_T, ...], ...]:

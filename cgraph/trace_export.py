@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from cgraph.concept import ConceptId
+from cgraph.edge_facts import EdgeFacts
 from cgraph.trace import Absence, ActiveConcept, Trace
 
 CONCEPT_COLUMNS = (
@@ -35,7 +37,7 @@ EDGE_COLUMNS = (
     "contribution",
     "share",
 )
-"""Columns of `edges_csv`."""
+"""Columns of `edges_csv`; the fields of `EdgeFacts` that were measured follow."""
 
 NameOf = Callable[[ConceptId], str]
 
@@ -66,25 +68,45 @@ def concepts_csv(traces: Iterable[Trace], name_of: NameOf) -> str:
     return _csv(CONCEPT_COLUMNS, rows)
 
 
-def edges_csv(traces: Iterable[Trace], name_of: NameOf) -> str:
-    """Return the edges among the active concepts of some images; see `concepts_csv`."""
-    return _csv(
-        EDGE_COLUMNS,
-        [
-            (
-                cell_text(trace.image_id),
-                edge.parent,
-                cell_text(name_of(edge.parent)),
-                edge.child,
-                cell_text(name_of(edge.child)),
-                edge.weight,
-                edge.contribution,
-                edge.share,
+def edges_csv(traces: Iterable[Trace], name_of: NameOf, facts: EdgeFacts | None = None) -> str:
+    """Return the edges among the active concepts of some images; see `concepts_csv`.
+
+    With `facts` columns say what was measured of the edges.
+    """
+    fields = facts.fields if facts else ()
+    rows: list[Sequence[object]] = []
+    for trace in traces:
+        for edge in trace.edges:
+            found = facts.of(edge.parent, edge.child) if facts else None
+            measured = found.known() if found else {}
+            rows.append(
+                (
+                    cell_text(trace.image_id),
+                    edge.parent,
+                    cell_text(name_of(edge.parent)),
+                    edge.child,
+                    cell_text(name_of(edge.child)),
+                    edge.weight,
+                    edge.contribution,
+                    edge.share,
+                    *(measured.get(field) for field in fields),
+                )
             )
-            for trace in traces
-            for edge in trace.edges
-        ],
-    )
+    return _csv((*EDGE_COLUMNS, *fields), rows)
+
+
+def trace_values(trace: Trace, facts: EdgeFacts | None = None) -> dict[str, Any]:
+    """Return a trace as plain JSON values; see `Trace.to_dict`.
+
+    With `facts` every edge has what was measured of it under ``measured``, ``null`` where a value
+    is not known. `Trace.from_dict` passes over that.
+    """
+    values = trace.to_dict()
+    if facts:
+        for edge, written in zip(trace.edges, values["edges"], strict=True):
+            found = facts.of(edge.parent, edge.child)
+            written["measured"] = found.known() if found else None
+    return values
 
 
 def _active_row(trace: Trace, active: ActiveConcept, name_of: NameOf) -> Sequence[object]:

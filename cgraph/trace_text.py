@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cgraph.concept import ConceptId
+from cgraph.edge_facts import EdgeFacts
 from cgraph.trace import ActiveConcept, Trace, TraceEdge
+from cgraph.truth_tables import NOT_MEASURED
 
 N_PARENTS = 3
 """Most active parents that are named behind a concept."""
 
 
-def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
+def trace_text(
+    trace: Trace, name_of: Callable[[ConceptId], str], facts: EdgeFacts | None = None
+) -> str:
     """Return what a trace says, layer by layer.
 
     Parameters
@@ -19,6 +23,8 @@ def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
     trace : Trace
     name_of : callable
         What people call a concept; empty for one without a name.
+    facts : EdgeFacts, optional
+        What was measured of the edges: verdict and effect stand behind a weight.
 
     Returns
     -------
@@ -43,7 +49,10 @@ def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
         width = max((len(called(active.concept)) for active in concepts), default=0)
         for active in concepts:
             parents = strongest.get(active.concept, [])[:N_PARENTS]
-            named = ", ".join(f"{called(edge.parent)} ({edge.weight:+.2f})" for edge in parents)
+            named = ", ".join(
+                f"{called(edge.parent)} ({edge.weight:+.2f}{_measured(edge, facts)})"
+                for edge in parents
+            )
             mark = "!" if active.is_surprise else " "
             lines.append(
                 f"{mark} {active.coefficient:8.3f}  {called(active.concept):<{width}}"
@@ -56,6 +65,17 @@ def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
                 f"{absent.probability:.0%}{lift}"
             )
     return "\n".join([*lines, ""])
+
+
+def _measured(edge: TraceEdge, facts: EdgeFacts | None) -> str:
+    """Say what was measured of an edge, such as ``; specific, effect 0.42, carried``."""
+    found = facts.of(edge.parent, edge.child) if facts else None
+    if found is None or found.verdict is None:
+        return ""
+    if found.verdict == NOT_MEASURED or not found.has_effect:
+        return f"; {NOT_MEASURED}"
+    origin = f", {found.origin}" if found.origin else ""
+    return f"; {found.verdict}, effect {found.effect:+.2f}{origin}"
 
 
 def _origin(active: ActiveConcept, parents: str) -> str:

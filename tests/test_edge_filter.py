@@ -7,6 +7,7 @@ import pytest
 from graph_examples import concept_table, edge_table, hand_graph, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured_graph import hand_concepts, hand_facts
 
 from cgraph.edge_filter import EVERYTHING, EdgeFilter, filter_graph
 from cgraph.errors import ConfigError
@@ -17,7 +18,7 @@ NAN = float("nan")
 
 def kept(graph, **wanted):
     auc = np.array([NAN, NAN, NAN, 0.9, 0.7, NAN, 0.8, 0.6])
-    found = filter_graph(graph, EdgeFilter(**wanted), auc)
+    found = filter_graph(graph, EdgeFilter(**wanted), auc, hand_facts(), hand_concepts())
     return [
         (layer, int(p), int(c))
         for layer in range(2, found.n_layers + 1)
@@ -46,6 +47,17 @@ ALL = [(2, 0, 0), (2, 1, 0), (2, 2, 0), (2, 1, 1), (3, 0, 0), (3, 1, 0), (3, 2, 
         ({"max_prevalence": 0.6}, [e for e in ALL if e != (3, 1, 1)]),
         ({"sign": "lowers", "min_weight": 1.5}, [(3, 1, 1)]),
         ({"min_weight": 100.0}, []),
+        ({"evidence": "specific"}, [(2, 0, 0), (3, 0, 0)]),
+        ({"evidence": "supported"}, [(2, 0, 0), (2, 1, 0), (3, 0, 0), (3, 2, 0), (3, 1, 1)]),
+        ({"evidence": "contradicted"}, [(2, 2, 0)]),
+        ({"evidence": "no effect"}, [(2, 1, 1)]),
+        ({"evidence": "not measured"}, [(3, 1, 0)]),
+        ({"origin": "carried"}, [(2, 0, 0), (3, 0, 0), (3, 2, 0)]),
+        ({"origin": "computed"}, [(2, 1, 0), (3, 0, 0), (3, 1, 1)]),
+        ({"found_again": "edges"}, [(2, 0, 0), (2, 2, 0), (2, 1, 1), (3, 1, 0), (3, 1, 1)]),
+        ({"found_again": "concepts"}, [(2, 0, 0), (2, 1, 0), (2, 1, 1), (3, 0, 0), (3, 1, 0)]),
+        ({"evidence": "supported", "origin": "computed", "min_weight": 1.5},
+         [(3, 0, 0), (3, 1, 1)]),
     ],
 )  # fmt: skip
 def test_filters_by_hand(wanted, expected):
@@ -100,6 +112,9 @@ def test_the_filter_that_changes_nothing_returns_the_graph_itself():
         ({"max_prevalence": -0.1}, "greatest share of images is -0.1"),
         ({"min_selection_rate": 95.0}, "least selection rate is 95.0"),
         ({"sign": "up"}, "sign is 'up'"),
+        ({"evidence": "sure"}, "evidence is 'sure': choose one of any, supported, specific"),
+        ({"origin": "both"}, "origin is 'both': choose one of any, carried, computed"),
+        ({"found_again": "yes"}, "found again is 'yes': choose one of any, concepts, edges"),
         (
             {"min_prevalence": 0.5, "max_prevalence": 0.2},
             "at least 0.5 and at most 0.2 of the images, which none is. Lower the first",
@@ -109,3 +124,29 @@ def test_the_filter_that_changes_nothing_returns_the_graph_itself():
 def test_wrong_filters_are_refused(wanted, message):
     with pytest.raises(ConfigError, match=message):
         EdgeFilter(**wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "command"),
+    [
+        ({"evidence": "specific"}, "worth", "cgraph evaluate STUDY --only evidence"),
+        ({"origin": "carried"}, "stable-edges", "cgraph evaluate STUDY --only evidence"),
+        ({"found_again": "edges"}, "evidence", "cgraph evaluate STUDY --only stability"),
+        ({"found_again": "concepts"}, "evidence", "cgraph evaluate STUDY --only stability"),
+    ],
+)
+def test_what_was_not_measured_cannot_be_asked_for(wanted, there, command):
+    facts, concepts = hand_facts(there), hand_concepts(there)
+    with pytest.raises(ConfigError, match=command):
+        filter_graph(hand_graph(), EdgeFilter(**wanted), np.zeros(8), facts, concepts)
+    with pytest.raises(ConfigError, match=command):
+        filter_graph(hand_graph(), EdgeFilter(**wanted), np.zeros(8))
+
+
+def test_two_filters_after_each_other_still_know_their_edges():
+    facts, graph = hand_facts(), hand_graph()
+    few = filter_graph(graph, EdgeFilter(min_weight=2.0, evidence="supported"), np.zeros(8), facts)
+    edges = few.layer_edges(3)
+    assert edges.parents.tolist() == [0, 2, 1]
+    taken = facts.taken(facts.places(3, edges.parents, edges.children))
+    assert taken["verdict"].to_pylist() == ["specific", "supported", "supported"]

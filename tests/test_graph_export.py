@@ -14,13 +14,15 @@ import pytest
 from graph_examples import concept_table, edge_table, hand_graph, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured_graph import AGAIN, EFFECTS, ORIGINS, VERDICTS, WORTH, hand_facts
 
 from cgraph.concept import ConceptId
+from cgraph.concept_truth import MeasuredConcepts
+from cgraph.edge_facts import FIELDS, EdgeFacts
 from cgraph.edge_filter import EdgeFilter
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
-from cgraph.graph_export import FORMATS, export, part_tables, paths_csv, whole_tables
-from cgraph.graph_paths import strongest_paths
+from cgraph.graph_export import FORMATS, export, part_tables, whole_tables
 from cgraph.neighbourhood import neighbourhood
 from cgraph.study import Study
 from cgraph.study_graph import StudyGraph
@@ -31,12 +33,14 @@ NASTY = "a <b> & \"c\" 'd' ä \x07"
 class FakeStudy(StudyGraph):
     """A graph with names and AUC of its own, without a folder."""
 
-    def __init__(self, graph, names=None, auc=None):
+    def __init__(self, graph, names=None, auc=None, facts=None):
         texts = {concept: SimpleNamespace(text=text) for concept, text in (names or {}).items()}
         study = SimpleNamespace(graph=graph, name="hand & made", name_of=texts.get)
         object.__setattr__(self, "study", study)
         found = np.full(graph.n_concepts(), np.nan) if auc is None else auc
         self.__dict__["_figures"] = {"auc": found}
+        self.__dict__["facts"] = facts or EdgeFacts(graph, {})
+        self.__dict__["concepts"] = MeasuredConcepts(graph, {})
 
 
 def opened(data, kind):
@@ -160,20 +164,47 @@ def test_filters_reach_the_file():
     assert found_edges(made) == {k: w for k, w in edges_of(graph).items() if w < 0}
 
 
-def test_paths_as_a_table():
-    graph = hand_graph()
-    answer = strongest_paths(graph, [ConceptId(1, 1)], [ConceptId(3, 0)])
-    data = paths_csv(answer.paths, lambda concept: "=x" if concept.layer == 3 else "")
-    frame = pd.read_csv(io.BytesIO(data))
-    assert frame.path.tolist() == [1, 1, 2, 2]
-    assert frame.parent.tolist() == ["L1/1", "L2/0", "L1/1", "L2/1"]
-    assert frame.child.tolist() == ["L2/0", "L3/0", "L2/1", "L3/0"]
-    assert frame.weight.tolist() == [1, 3, 4, 1]
-    assert frame.strength.tolist() == pytest.approx([1 / 6] * 4)
-    for _, path in frame.groupby("path"):
-        assert path.share.prod() == pytest.approx(path.strength.iloc[0])
-        assert path.weight.abs().min() == path.min_weight.iloc[0]
-    assert set(frame.child_name.dropna()) == {"'=x"}
+def measured_edges(data, kind):
+    """Return what a file says of every edge, by its ends; what is not known is left out."""
+    if kind in ("graphml", "gexf", "json"):
+        found = {(a, b): dict(v) for a, b, v in opened(data, kind).edges(data=True)}
+    else:
+        frame = pd.read_parquet(io.BytesIO(data)) if kind == "parquet" else pd.read_csv(
+            io.BytesIO(data)
+        )  # fmt: skip
+        found = {(r["source"], r["target"]): r for r in frame.to_dict("records")}
+    return {
+        ends: {k: v for k, v in values.items() if k in FIELDS and v is not None and v == v}
+        for ends, values in found.items()
+    }
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_was_measured_stands_beside_each_edge(kind):
+    of = FakeStudy(hand_graph(), facts=hand_facts())
+    found = measured_edges(written(whole_tables(of), kind), kind)
+    ends = list(edges_of(of.graph))
+    order = sorted(ends, key=lambda pair: (pair[1], pair[0]))
+    assert len(found) == 8
+    for row, pair in enumerate(order):
+        expected = {"verdict": VERDICTS[row], "n_images": 3 if row == 5 else 32}
+        expected |= {"found_again": AGAIN[row], "found_again_bags": True}
+        effect = EFFECTS[row]
+        if effect == effect:
+            low, high = effect - 0.25, effect + 0.25
+            expected |= {"effect": effect, "effect_low": low, "effect_high": high}
+        expected |= {"origin": ORIGINS[row]} if ORIGINS[row] else {}
+        expected |= {"worth": WORTH[row]} if WORTH[row] == WORTH[row] else {}
+        assert found[pair] == expected
+    few = of.filtered(EdgeFilter(evidence="specific"))
+    found = measured_edges(written(whole_tables(of, few), kind), kind)
+    assert {pair: values["effect"] for pair, values in found.items()} == {
+        ("L1/0", "L2/0"): 0.5,
+        ("L2/0", "L3/0"): 1.0,
+    }
+    part = neighbourhood(of.graph, ConceptId(3, 1), up=1, down=0, beam=3).part
+    found = measured_edges(written(part_tables(of, part), kind), kind)
+    assert found["L2/1", "L3/1"]["origin"] == "computed"
 
 
 def test_another_format_is_refused():

@@ -5,13 +5,22 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 
 import pandas as pd
+from measured_graph import hand_facts
 from test_trace import hand_trace
 
 from cgraph.concept import ConceptId
-from cgraph.trace import Absence
-from cgraph.trace_export import CONCEPT_COLUMNS, EDGE_COLUMNS, concepts_csv, edges_csv
+from cgraph.edge_facts import FIELDS
+from cgraph.trace import Absence, Trace
+from cgraph.trace_export import (
+    CONCEPT_COLUMNS,
+    EDGE_COLUMNS,
+    concepts_csv,
+    edges_csv,
+    trace_values,
+)
 
 NAMES = {ConceptId(3, 0): 'red, "round"\nball', ConceptId(3, 1): "=cmd()"}
 
@@ -65,3 +74,27 @@ def test_words_are_no_formulas_to_a_spreadsheet():
         for row in list(csv.reader(io.StringIO(text)))[1:]:
             assert row[0] == "'=HYPERLINK(1).png"
             assert not any(cell.startswith(("=", "@", "+")) for cell in row)
+
+
+def test_edges_say_what_was_measured():
+    trace, facts = hand_trace(), hand_facts()
+    table = pd.read_csv(io.StringIO(edges_csv([trace], name_of, facts)))
+    assert tuple(table.columns) == (*EDGE_COLUMNS, *FIELDS)
+    rows = {(row["parent"], row["child"]): row for _, row in table.iterrows()}
+    assert len(rows) == len(trace.edges)
+    assert rows["L1/2", "L2/0"]["verdict"] == "contradicted"
+    assert rows["L2/1", "L3/1"]["effect"] == 0.375
+    alone = pd.read_csv(io.StringIO(edges_csv([trace], name_of, hand_facts("worth"))))
+    assert tuple(alone.columns) == (*EDGE_COLUMNS, "worth")
+    assert edges_csv([trace], name_of, hand_facts("leakage")) == edges_csv([trace], name_of)
+
+
+def test_a_trace_with_measurements_is_still_one():
+    trace = hand_trace()
+    values = json.loads(json.dumps(trace_values(trace, hand_facts()), allow_nan=False))
+    measured = {(e["parent"], e["child"]): e["measured"] for e in values["edges"]}
+    assert measured["L1/0", "L2/0"]["effect"] == 0.5
+    assert measured["L2/1", "L3/0"] | {"worth": 0.0} == measured["L2/1", "L3/0"]
+    assert measured["L2/1", "L3/0"]["effect"] is None
+    assert Trace.from_dict(values) == trace
+    assert trace_values(trace) == trace_values(trace, hand_facts("leakage")) == trace.to_dict()

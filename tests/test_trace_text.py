@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from measured_graph import hand_facts
 from test_trace import hand_trace
 
 from cgraph.concept import ConceptId
@@ -33,3 +34,11 @@ def test_lines_by_hand():
 def test_an_unusual_image_is_called_so():
     text = trace_text(dataclasses.replace(hand_trace(), unusual=True), lambda c: "")
     assert "read the trace with care" in text.split("\n")[1]
+
+
+def test_verdicts_stand_behind_weights():
+    lines = trace_text(hand_trace(), lambda c: "", hand_facts()).split("\n")
+    (line,) = (line for line in lines if "L3/0" in line)
+    assert line.endswith("L2/0 (+3.00; specific, effect +1.00, both), L2/1 (+1.00; not measured)")
+    without = trace_text(hand_trace(), lambda c: "", hand_facts("worth"))
+    assert without == trace_text(hand_trace(), lambda c: "")

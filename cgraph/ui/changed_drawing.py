@@ -16,12 +16,13 @@ import numpy as np
 from cgraph import glossary
 from cgraph.concept import ConceptId
 from cgraph.counterfactual import Answer, ConceptChange
+from cgraph.edge_facts import EdgeFacts
 from cgraph.graph import ConceptGraph
 from cgraph.ordering import order_layers
 from cgraph.trace import ActiveConcept, Trace, TraceEdge
-from cgraph.ui import words
+from cgraph.ui import edge_words, words
 from cgraph.ui.components import revision_of
-from cgraph.ui.drawing import MAX_EDGES, MAX_NODES, GraphPicture, Looks
+from cgraph.ui.drawing import MAX_EDGES, MAX_NODES, GraphPicture, Looks, drawn_edge
 
 APPEARS, VANISHES, BY_HAND, COUPLED = "+", "−", "✎", "⇄"
 """Badges: what appeared or vanished, was set by hand, or changed only with the fixed number."""
@@ -49,6 +50,7 @@ def draw_changes(
     given: Sequence[Sequence[ConceptId]],
     looks: Looks,
     *,
+    facts: EdgeFacts | None = None,
     caption: str = "",
     file_name: str = "counterfactual",
 ) -> GraphPicture:
@@ -62,6 +64,8 @@ def draw_changes(
     given : sequence of sequence of ConceptId
         Active concepts of the image in layers 1..L; those before the start layer are drawn.
     looks : Looks
+    facts : EdgeFacts, optional
+        What was measured of the edges.
     caption, file_name : str
         Line above a figure that somebody saves, and its name without the ending.
     """
@@ -96,20 +100,23 @@ def draw_changes(
         "caption": caption,
         "file": file_name,
         "repeats": True,
-        "notes": "orange, solid: raises · blue, dashed: lowers · width: weight · bar: probability "
+        "notes": (f"{edge_words.NOTES} · " if facts and facts.has("verdict") else "")
+        + "orange, solid: raises · blue, dashed: lowers · width: weight · bar: probability "
         "after · +: appears · −: vanishes · ✎: set by hand · predicted by the graph · cgraph",
-        "words": {key: glossary.term(key).meaning for key in _TERMS},
+        "words": {key: glossary.term(key).meaning for key in _TERMS}
+        | edge_words.legend_words(facts),
         "layers": [
             _layer(layer, order, changes, answer, looks)
             for layer, order in enumerate(orders, start=1)
         ],
         "edges": [
-            [
+            drawn_edge(
                 place[edge.parent],
                 place[edge.child],
-                round(edge.weight, 3),
-                int((edge.parent, edge.child) in drawn),
-            ]
+                edge.weight,
+                (edge.parent, edge.child) in drawn,
+                facts.of(edge.parent, edge.child) if facts else None,
+            )
             for edge in trace.edges
         ],
         "widest": max((abs(edge.weight) for edge in trace.edges), default=1.0) or 1.0,

@@ -13,6 +13,7 @@ from cgraph.exemplars import bands
 from cgraph.given_names import GivenName
 from cgraph.layer_catalogue import LayerCatalogue, layer_catalogue
 from cgraph.study import Study
+from cgraph.study_graph import measured_concepts
 from cgraph.ui import words
 from cgraph.ui.components.card_grid import ConceptCard
 from cgraph.ui.gallery import concept_name
@@ -43,13 +44,17 @@ def concept_cards(
 def _card(study: Study, listed: LayerCatalogue, index: int, training: np.ndarray) -> ConceptCard:
     concept = ConceptId(listed.layer, index)
     name = concept_name(study, concept)
-    found = bands(study.training_codes(concept.layer), concept.index, N_EACH)
-    rows = tuple(int(row) for band in found for row in training[band.rows])
-    shown = tuple((band.name, len(band.rows)) for band in found if len(band.rows))
+    of_bands = bands(study.training_codes(concept.layer), concept.index, N_EACH)
+    rows = tuple(int(row) for band in of_bands for row in training[band.rows])
+    shown = tuple((band.name, len(band.rows)) for band in of_bands if len(band.rows))
     figures = [("active in", words.percent(float(listed.prevalence[index])))]
     if listed.layer > 1:
         auc = float(listed.auc[index])
         figures.append(("AUC", words.fraction(auc) if words.known(auc) else "not scored"))
+    found = measured_concepts(study).of(concept)
+    if found is not None and found.found_again is not None:
+        again = "yes" if found.found_again else "no"
+        figures.append(("found again", f"{again}, cosine {words.fraction(found.cosine)}"))
     relations = []
     for kind, edges, total in (
         ("parents", study.graph.parents(concept), listed.n_parents[index]),

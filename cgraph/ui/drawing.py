@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from cgraph import glossary
 from cgraph.concept import ConceptId
+from cgraph.edge_facts import EdgeFact, EdgeFacts
 from cgraph.ordering import order_layers
 from cgraph.trace import Absence, ActiveConcept, Trace
-from cgraph.ui import words
+from cgraph.ui import edge_words, words
 from cgraph.ui.components import revision_of
 from cgraph.ui.lighting import LitPaths
 
@@ -24,6 +25,12 @@ MAX_EDGES = 300
 
 MAX_ABSENT = 2
 """Most absences of a layer that are drawn; the panel of the layer lists all."""
+
+NOTES = (
+    "orange, solid: raises · blue, dashed: lowers · width: weight · bar: coefficient · "
+    "!: surprise · ?: expected but absent"
+)
+"""Line below a figure that somebody saves, where what was measured follows."""
 
 _TERMS = ("coefficient", "weight", "surprise", "absence", "silent_parent")
 
@@ -94,6 +101,8 @@ def draw(
     lights: dict[ConceptId, LitPaths],
     looks: Looks,
     *,
+    facts: EdgeFacts | None = None,
+    outside: Mapping[int, dict[str, Any]] | None = None,
     caption: str = "",
     file_name: str = "trace",
 ) -> GraphPicture:
@@ -105,6 +114,10 @@ def draw(
     lights : dict of ConceptId to LitPaths
         What lights up with each active concept.
     looks : Looks
+    facts : EdgeFacts, optional
+        What was measured of the edges.
+    outside : mapping of int to dict, optional
+        What stands beneath each layer for what lies outside the graph, as `outside_node` makes it.
     caption, file_name : str
         Line above a figure that somebody saves, and its name without the ending.
 
@@ -129,17 +142,22 @@ def draw(
         f"{words.count(len(place), 'active concept')}, {words.count(len(drawn), 'edge')} drawn.",
         "caption": caption,
         "file": file_name,
-        "words": {key: glossary.term(key).meaning for key in _TERMS},
+        "words": {key: glossary.term(key).meaning for key in _TERMS}
+        | edge_words.legend_words(facts)
+        | ({"outside": glossary.term("outside").meaning} if outside else {}),
         "layers": [
-            _layer(trace, depth, order, looks) for depth, order in enumerate(orders, start=1)
+            _layer(trace, depth, order, looks)
+            | ({"outside": outside[depth]} if outside and depth in outside else {})
+            for depth, order in enumerate(orders, start=1)
         ],
         "edges": [
-            [
+            drawn_edge(
                 place[edge.parent],
                 place[edge.child],
-                round(edge.weight, 3),
-                int((edge.parent, edge.child) in drawn),
-            ]
+                edge.weight,
+                (edge.parent, edge.child) in drawn,
+                facts.of(edge.parent, edge.child) if facts else None,
+            )
             for edge in edges
         ],
         "widest": max((abs(edge.weight) for edge in edges), default=1.0) or 1.0,
@@ -152,6 +170,10 @@ def draw(
             for concept in place
         },
     }
+    said = [edge_words.NOTES] if facts and facts.has("verdict") else []
+    said += ["shares beneath: outside the graph"] if outside else []
+    if said:
+        picture["notes"] = " · ".join([NOTES, *said, "cgraph"])
     text = json.dumps(picture, separators=(",", ":"), ensure_ascii=False)
     return GraphPicture(
         text=text,
@@ -161,6 +183,14 @@ def draw(
         n_edges=len(drawn),
         n_hidden_edges=len(trace.edges) - len(drawn),
     )
+
+
+def drawn_edge(
+    parent: int, child: int, weight: float, strong: bool, fact: EdgeFact | None = None
+) -> list[Any]:
+    """Describe an edge by the places of its ends; what was measured of it comes last, if it was."""
+    measured = edge_words.drawn(fact)
+    return [parent, child, round(weight, 3), int(strong), *([measured] if measured else [])]
 
 
 def _layer(trace: Trace, depth: int, order: list[ConceptId], looks: Looks) -> dict[str, Any]:

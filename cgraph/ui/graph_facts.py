@@ -10,13 +10,14 @@ import numpy as np
 
 from cgraph.concept import ConceptId
 from cgraph.concept_search import Named
-from cgraph.edge_filter import EdgeFilter
+from cgraph.edge_filter import ANY, CONCEPTS, EDGES, EdgeFilter
 from cgraph.edge_index import BOTH, LOWERS, RAISES
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
 from cgraph.study import Study
 from cgraph.study_graph import StudyGraph
 from cgraph.subgraph import Subgraph
+from cgraph.truth_tables import SUPPORTED
 from cgraph.ui import gallery, words
 from cgraph.ui.drawing import Looks
 from cgraph.ui.graph_query import AROUND, PAIR, PATHS, PINNED, GraphQuery
@@ -158,6 +159,12 @@ class Exported:
 
 _SIGN_WORDS = {BOTH: "", RAISES: "raises only", LOWERS: "lowers only"}
 
+_AGAIN_WORDS = {
+    ANY: "",
+    CONCEPTS: "between concepts found again",
+    EDGES: "edges found again",
+}
+
 
 def filter_words(wanted: EdgeFilter) -> list[str]:
     """Say what a filter keeps, a few words for each setting that leaves something out."""
@@ -171,6 +178,12 @@ def filter_words(wanted: EdgeFilter) -> list[str]:
         said.append(f"active in {bounds} of images")
     if wanted.min_selection_rate:
         said.append(f"in at least {words.percent(wanted.min_selection_rate)} of the bags")
+    if wanted.evidence != ANY:
+        better = " or better" if wanted.evidence == SUPPORTED else ""
+        said.append(f"evidence: {wanted.evidence}{better}")
+    if wanted.origin != ANY:
+        said.append(f"effect {wanted.origin}")
+    said.append(_AGAIN_WORDS[wanted.found_again])
     return [text for text in said if text]
 
 

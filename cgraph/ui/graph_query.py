@@ -15,12 +15,21 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from cgraph.concept import ConceptId
-from cgraph.edge_filter import EVERYTHING, EdgeFilter
+from cgraph.edge_filter import (
+    ANY,
+    EDGE_ORIGINS,
+    EVERYTHING,
+    EVIDENCE,
+    FOUND_AGAIN,
+    EdgeFilter,
+    check_measured,
+)
 from cgraph.edge_index import SIGNS
 from cgraph.errors import ConfigError
 from cgraph.graph import ConceptGraph
 from cgraph.graph_paths import MOST_PATHS
 from cgraph.neighbourhood import MOST_BEAM, MOST_HOPS
+from cgraph.study_graph import StudyGraph
 from cgraph.ui import state
 from cgraph.ui.state import Selection
 
@@ -35,6 +44,13 @@ VIEWS = {
 
 LONGEST_SET = 1000
 """Most signs of what names an end of paths, or of what is searched for."""
+
+_MEASURED = {
+    "evidence": ("evidence", EVIDENCE),
+    "origin": ("origin", EDGE_ORIGINS),
+    "again": ("found_again", FOUND_AGAIN),
+}
+# Query parameters of what must have been measured: the field of the filter, and what is allowed.
 
 _T = TypeVar("_T")
 
@@ -125,6 +141,10 @@ def parse(query: Mapping[str, str]) -> tuple[GraphQuery, list[str]]:
         "min_prevalence": take("rarest", share, 0.0, "a share between 0 and 1"),
         "max_prevalence": take("commonest", share, 1.0, "a share between 0 and 1"),
         "min_selection_rate": take("rate", share, 0.0, "a number between 0 and 1"),
+        **{
+            field: take(key, _one_of(allowed), ANY, f"one of {', '.join(allowed)}")
+            for key, (field, allowed) in _MEASURED.items()
+        },
     }
     try:
         wanted = EdgeFilter(**values)
@@ -203,13 +223,14 @@ def to_query(shown: GraphQuery) -> dict[str, str]:
         "rarest": (f"{wanted.min_prevalence:g}", "0"),
         "commonest": (f"{wanted.max_prevalence:g}", "1"),
         "rate": (f"{wanted.min_selection_rate:g}", "0"),
+        **{key: (getattr(wanted, field), ANY) for key, (field, _) in _MEASURED.items()},
     }
     return {key: str(value) for key, (value, usual) in values.items() if value != usual}
 
 
 KEYS = (
     *("view", "find", "pair", "cell", "centre", "hops", "beam", "from", "to", "n", "follow"),
-    *("sign", "weight", "auc", "rarest", "commonest", "rate"),
+    *("sign", "weight", "auc", "rarest", "commonest", "rate", *_MEASURED),
 )
 """Query parameters of the page."""
 
@@ -229,6 +250,22 @@ def check(shown: GraphQuery, graph: ConceptGraph) -> tuple[GraphQuery, list[str]
         except ConfigError as error:
             remarks.append(f"{error} The centre of the link was left out.")
             shown = dataclasses.replace(shown, centre=None)
+    return shown, remarks
+
+
+def check_wanted(shown: GraphQuery, of: StudyGraph) -> tuple[GraphQuery, list[str]]:
+    """Leave out filters that ask for what was not measured in a study; see `state.check`."""
+    remarks = []
+    for field, _ in _MEASURED.values():
+        anything: dict[str, Any] = {field: ANY}
+        try:
+            check_measured(
+                EdgeFilter(**{field: getattr(shown.wanted, field)}), of.facts, of.concepts
+            )
+        except ConfigError as error:
+            remarks.append(f"{error} That filter of the link was left out.")
+            wanted = dataclasses.replace(shown.wanted, **anything)
+            shown = dataclasses.replace(shown, wanted=wanted)
     return shown, remarks
 
 

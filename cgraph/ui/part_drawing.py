@@ -9,11 +9,12 @@ from typing import Any
 
 from cgraph import glossary
 from cgraph.concept import ConceptId
+from cgraph.edge_facts import EdgeFacts
 from cgraph.ordering import order_concepts
 from cgraph.subgraph import GraphEdge
-from cgraph.ui import words
+from cgraph.ui import edge_words, words
 from cgraph.ui.components import revision_of
-from cgraph.ui.drawing import MAX_EDGES, MAX_NODES, GraphPicture, Looks
+from cgraph.ui.drawing import MAX_EDGES, MAX_NODES, GraphPicture, Looks, drawn_edge
 
 _TERMS = ("weight", "path_strength")
 
@@ -36,6 +37,7 @@ def draw_part(
     shares: Mapping[ConceptId, float] | None = None,
     marks: Mapping[ConceptId, str] | None = None,
     paths: Mapping[ConceptId, Sequence[tuple[ConceptId, ConceptId]]] | None = None,
+    facts: EdgeFacts | None = None,
     label: str,
     caption: str = "",
     file_name: str = "graph",
@@ -60,6 +62,8 @@ def draw_part(
         What is said of each concept; how long the bar beneath it is, 0 to 1; a sign on it.
     paths : mapping of ConceptId to sequence of (parent, child), optional
         Edges that light up with a concept; with others their own edges do.
+    facts : EdgeFacts, optional
+        What was measured of the edges.
     label : str
         What the drawing shows, for screen readers.
     caption, file_name : str
@@ -98,15 +102,23 @@ def draw_part(
         "label": f"{label}: {words.count(len(place), 'concept')} and "
         f"{words.count(len(drawn), 'edge')} drawn.",
         "caption": caption,
-        "notes": NOTES,
+        "notes": f"{edge_words.NOTES} · {NOTES}" if facts and facts.has("verdict") else NOTES,
         "file": file_name,
-        "words": {key: glossary.term(key).meaning for key in _TERMS},
+        "words": {key: glossary.term(key).meaning for key in _TERMS}
+        | edge_words.legend_words(facts),
         "layers": [
             _column(layer, [node(concept) for concept in order], hidden[layer])
             for layer, order in enumerate(orders, first_layer)
         ],
         "edges": [
-            [place[edge.parent], place[edge.child], round(edge.weight, 3), 1] for edge in drawn
+            drawn_edge(
+                place[edge.parent],
+                place[edge.child],
+                edge.weight,
+                True,
+                facts.of(*edge.ends) if facts else None,
+            )
+            for edge in drawn
         ],
         "widest": max((abs(edge.weight) for edge in drawn), default=1.0) or 1.0,
         "paths": {

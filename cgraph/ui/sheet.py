@@ -8,7 +8,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,10 +22,13 @@ from cgraph.attributes import AttributeTable, attribute_table
 from cgraph.coactivity import CoActive, co_active
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT, TRAIN
+from cgraph.edge_facts import EdgeFact
+from cgraph.edge_index import EdgeList
 from cgraph.errors import CgraphError, StudyError
 from cgraph.exemplars import ActivationHistogram, Band, activation_histogram, bands
 from cgraph.layer_catalogue import concept_figures
 from cgraph.study import Study
+from cgraph.study_graph import edge_facts, measured_concepts
 from cgraph.trace_export import cell_text
 from cgraph.ui.gallery import concept_name
 
@@ -43,11 +46,17 @@ _QUIET_SECONDS = 0.7
 
 @dataclass(frozen=True)
 class Edge:
-    """A parent or child: the concept, its weight, and in which share of the bags it was kept."""
+    """A parent or child: its weight, in which share of the bags it was kept, what was measured."""
 
     concept: ConceptId
     weight: float
     selection_rate: float
+    fact: EdgeFact | None = None
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What was measured, for a file."""
+        return self.fact.known() if self.fact else {}
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,8 @@ class ConceptSheet:
         return ConceptId(self.concept.layer, index)
 
     def relations_csv(self) -> str:
-        """Return parents and children as CSV."""
+        """Return parents and children as CSV, with what was measured of the edges."""
+        fields = edge_facts(self.study).fields
         rows = [
             (
                 kind,
@@ -132,11 +142,19 @@ class ConceptSheet:
                 cell_text(self.named(edge.concept)),
                 edge.weight,
                 edge.selection_rate,
+                *(edge.known.get(field) for field in fields),
             )
             for kind, edges in (("parent", self.parents), ("child", self.children))
             for edge in edges
         ]
-        return _csv(("relation", "concept", "name", "weight", "selection_rate"), rows)
+        head = ("relation", "concept", "name", "weight", "selection_rate", *fields)
+        return _csv(head, rows)
+
+    @property
+    def _truth(self) -> dict[str, Any]:
+        """What was measured of the concept, for a file; nothing if nothing was."""
+        found = measured_concepts(self.study).of(self.concept)
+        return {} if found is None else {"measured": asdict(found)}
 
     def co_active_csv(self) -> str:
         """Return the co-active concepts as CSV."""
@@ -178,6 +196,7 @@ class ConceptSheet:
             "name": None if name is None else asdict(name),
             "training_images": self.n_train,
             "active_in": self.n_active,
+            **self._truth,
             "held_out": {k: v for k, v in self.figures.items() if k != "kind"},
             "exemplars": {
                 band.name: [
@@ -202,7 +221,15 @@ class ConceptSheet:
                 for atom in near.atoms
             ],
             **{
-                kind: [{**asdict(edge), "concept": str(edge.concept)} for edge in edges]
+                kind: [
+                    {
+                        "concept": str(edge.concept),
+                        "weight": edge.weight,
+                        "selection_rate": edge.selection_rate,
+                        **edge.known,
+                    }
+                    for edge in edges
+                ]
                 for kind, edges in (("parents", self.parents), ("children", self.children))
             },
         }
@@ -283,8 +310,12 @@ def concept_sheet(study: Study, concept: ConceptId) -> ConceptSheet:
         attributes=tuple(matches),
         near=near,
         near_problem=problem,
-        parents=_edges(study.graph.parents(concept)),
-        children=_edges(study.graph.children(concept)),
+        parents=_edges(
+            study.graph.parents(concept), lambda other: edge_facts(study).of(other, concept)
+        ),
+        children=_edges(
+            study.graph.children(concept), lambda other: edge_facts(study).of(concept, other)
+        ),
     )
 
 
@@ -302,9 +333,11 @@ def _near(study: Study, concept: ConceptId) -> tuple[tuple[Near, ...], str]:
     return tuple(found), ""
 
 
-def _edges(found: Any) -> tuple[Edge, ...]:
+def _edges(found: EdgeList, fact: Callable[[ConceptId], EdgeFact | None]) -> tuple[Edge, ...]:
     columns = (np.asarray(found.indices), found.weights, found.selection_rates)
+    others = zip(*(column.tolist() for column in columns), strict=True)
     return tuple(
-        Edge(ConceptId(found.layer, index), weight, rate)
-        for index, weight, rate in zip(*(column.tolist() for column in columns), strict=True)
+        Edge(other, weight, rate, fact(other))
+        for index, weight, rate in others
+        for other in (ConceptId(found.layer, index),)
     )

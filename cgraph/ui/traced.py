@@ -9,13 +9,17 @@ from functools import cached_property
 
 from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
+from cgraph.edge_facts import EdgeFacts
 from cgraph.given_names import GivenName
 from cgraph.study import Study
+from cgraph.study_graph import edge_facts, study_leakage
 from cgraph.trace import ActiveConcept, Trace
+from cgraph.trace_export import trace_values
 from cgraph.ui import gallery, words
 from cgraph.ui.drawing import GraphPicture, GraphSelection, Looks, absent_node, draw
 from cgraph.ui.facts import ConceptFacts, LayerFacts, Relation, concept_facts, layer_facts
 from cgraph.ui.lighting import LitPaths, light
+from cgraph.ui.outside_words import outside_node
 
 MAX_SILENT = 3
 """Most silent parents of a concept that are drawn; its panel lists them all."""
@@ -57,6 +61,11 @@ class TracedImage:
         """How the concepts of the study look."""
         return gallery.looks(self.study)
 
+    @property
+    def edges(self) -> EdgeFacts:
+        """What was measured of the edges of the study."""
+        return edge_facts(self.study)
+
     @cached_property
     def graph(self) -> GraphPicture:
         """The drawing of the trace."""
@@ -64,6 +73,8 @@ class TracedImage:
             self.trace,
             self.lights,
             self.looks,
+            facts=self.edges,
+            outside={n: outside_node(found) for n, found in study_leakage(self.study).items()},
             caption=f"{self.title} · study {self.study.name}",
             file_name=f"trace-{self.file_stem}",
         )
@@ -101,7 +112,8 @@ class TracedImage:
     @cached_property
     def json(self) -> bytes:
         """The trace as a JSON file."""
-        return (json.dumps(self.trace.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+        values = trace_values(self.trace, self.edges)
+        return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
 
     @cached_property
     def _facts(self) -> dict[ConceptId, ConceptFacts]:

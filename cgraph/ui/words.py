@@ -40,9 +40,9 @@ def fine_percent(share: float) -> str:
     return f"{100 * share:.{digits}f}{_GAP}%"
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 2) -> str:
     """Return a weight with its sign, such as ``+1.34``."""
-    return f"{value:+.2f}".replace("-", "−")
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def times(ratio: float) -> str:

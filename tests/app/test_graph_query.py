@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from graph_examples import hand_graph
 from hypothesis import given
 from hypothesis import strategies as st
+from measured_graph import hand_concepts, hand_facts
 
 from cgraph.concept import ConceptId
-from cgraph.edge_filter import EdgeFilter
-from cgraph.ui.graph_query import KEYS, VIEWS, GraphQuery, check, parse, to_query
+from cgraph.edge_filter import EDGE_ORIGINS, EVIDENCE, FOUND_AGAIN, EdgeFilter
+from cgraph.ui.graph_query import KEYS, VIEWS, GraphQuery, check, check_wanted, parse, to_query
 
 FULL = GraphQuery(
     view="paths",
@@ -23,7 +26,7 @@ FULL = GraphQuery(
     targets="colour=purple in L7, L12/3",
     n_paths=24,
     both=True,
-    wanted=EdgeFilter("raises", 0.5, 0.8, 0.01, 0.25, 0.95),
+    wanted=EdgeFilter("raises", 0.5, 0.8, 0.01, 0.25, 0.95, "no effect", "carried", "concepts"),
 )
 
 
@@ -52,6 +55,9 @@ def test_what_is_usual_is_left_out_of_the_link() -> None:
             sign=st.sampled_from(["both", "raises", "lowers"]),
             min_weight=st.integers(0, 1000).map(lambda n: n / 100),
             min_auc=st.integers(0, 100).map(lambda n: n / 100),
+            evidence=st.sampled_from(EVIDENCE),
+            origin=st.sampled_from(EDGE_ORIGINS),
+            found_again=st.sampled_from(FOUND_AGAIN),
             max_prevalence=st.integers(0, 1000).map(lambda n: n / 1000),
         ),
     )
@@ -84,6 +90,9 @@ def test_any_view_survives_the_link(shown: GraphQuery) -> None:
         ("rarest", "20 %"),
         ("commonest", "-0.1"),
         ("rate", "many"),
+        ("evidence", "sure"),
+        ("origin", "both"),
+        ("again", "yes"),
     ],
 )
 def test_a_value_that_means_nothing_is_left_out(key: str, value: str) -> None:
@@ -115,3 +124,13 @@ def test_what_the_graph_lacks_is_left_out() -> None:
     assert "no concept L2/9" in remarks[1]
     fine = GraphQuery(pair=3, cell=(1, 1), centre=ConceptId(2, 1))
     assert check(fine, graph) == (fine, [])
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    of = SimpleNamespace(facts=hand_facts("evidence"), concepts=hand_concepts("evidence"))
+    asked = GraphQuery(wanted=EdgeFilter("raises", evidence="specific", found_again="edges"))
+    shown, remarks = check_wanted(asked, of)
+    assert shown == GraphQuery(wanted=EdgeFilter("raises", evidence="specific"))
+    assert len(remarks) == 1 and "cgraph evaluate STUDY --only stability" in remarks[0]
+    of = SimpleNamespace(facts=hand_facts(), concepts=hand_concepts())
+    assert check_wanted(asked, of) == (asked, [])

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import streamlit as st
 
 from cgraph.ui.components import static_text
+from cgraph.ui.components.trace_graph import GRAPH_JS
 from cgraph.ui.drawing import GraphPicture
 
 _graph = st.components.v2.component(
     "cgraph_change_graph",
     html=static_text("change_graph.html"),
     css=static_text("term.css") + static_text("trace_graph.css"),
-    js="".join(map(static_text, ("figure_export.js", "graph_drawing.js", "trace_graph.js"))),
+    js=GRAPH_JS,
 )
 
 _selection = st.components.v2.component(

@@ -32,6 +32,8 @@ class ConceptRow:
         Length of the bar, −1 to 1; ``None`` for no bar.
     active : bool
         Whether it is active in the image; others are greyed.
+    measured : str
+        What was measured of the edge to it, in a line of its own; nothing for no line.
     """
 
     id: str
@@ -42,6 +44,7 @@ class ConceptRow:
     text: str
     share: float | None
     active: bool
+    measured: str = ""
 
 
 _component = st.components.v2.component(
@@ -67,7 +70,11 @@ def concept_list(
     on_pick : callable
         Called after a choice, before the page or fragment runs again.
     """
-    items = tuple(asdict(row) for row in rows)  # of a list Streamlit asks pandas what it is
+    # Of a list Streamlit asks pandas what it is, so this is a tuple.
+    items = tuple(
+        {name: value for name, value in asdict(row).items() if name != "measured" or value}
+        for row in rows
+    )
     _component(
         key=key,
         data={"revision": revision_of(label, *map(repr, rows)), "items": items, "label": label},

@@ -14,14 +14,18 @@ from cgraph.ui.components import static_text
 from cgraph.ui.drawing import GraphPicture, GraphSelection
 
 _CSS = static_text("term.css") + static_text("trace_graph.css")
-_JS = "".join(map(static_text, ("figure_export.js", "graph_drawing.js", "trace_graph.js")))
+GRAPH_JS = "".join(
+    static_text(f"{name}.js")
+    for name in ("figure_export", "edge_evidence", "outside_nodes", "graph_drawing", "trace_graph")
+)
+"""Script of every layered graph."""
 
 _graph = st.components.v2.component(
-    "cgraph_trace_graph", html=static_text("trace_graph.html"), css=_CSS, js=_JS
+    "cgraph_trace_graph", html=static_text("trace_graph.html"), css=_CSS, js=GRAPH_JS
 )
 
 _part = st.components.v2.component(
-    "cgraph_part_graph", html=static_text("part_graph.html"), css=_CSS, js=_JS
+    "cgraph_part_graph", html=static_text("part_graph.html"), css=_CSS, js=GRAPH_JS
 )
 
 _selection = st.components.v2.component(

@@ -39,6 +39,7 @@ function row(item, list) {
   element("b", "", item.name || item.id, title);
   if (item.name) element("small", "id", item.id, title);
   element("small", "", item.note, words);
+  if (item.measured) element("small", "measured", item.measured, words);
   if (item.share !== null) {
     const bar = element("span", "bar", "", words);
     element("i", item.weight < 0 ? "lowers" : "raises", "", bar).style.width =

@@ -68,10 +68,15 @@ class GraphDrawing {
     const all = picture.layers.flatMap((layer) => layer.nodes);
     this.root.classList.toggle("barless", all.every((node) => node.share === undefined));
     this.root.classList.toggle("markless", all.every((node) => !node.mark));
+    this.hasEvidence = Boolean(picture.words.evidence);
+    this.root.classList.toggle("unmeasured", !this.hasEvidence);
     const canvas = svg("svg", { role: "group", "aria-label": picture.label });
     this.columns = svg("g", { class: "columns" }, canvas);
     const edgeLayer = svg("g", { class: "edges", "aria-hidden": "true" }, canvas);
     this.edgeLayer = edgeLayer;
+    this.markLayer = svg("g", { class: "edge-marks", "aria-hidden": "true" }, canvas);
+    this.edgeOf = new WeakMap();
+    this.listenToEdges();
     this.nodeLayer = svg("g", { class: "nodes" }, canvas);
     this.heads = picture.layers.map((layer, column) => {
       layer.depth = column + 1;
@@ -80,23 +85,53 @@ class GraphDrawing {
     picture.layers.forEach((layer, column) => {
       layer.nodes.forEach((node, row) => this.nodes.push(this.addNode({ ...node, column, row })));
     });
-    this.edges = picture.edges.map(([parent, child, weight, strong]) =>
-      this.addEdge(this.nodes[parent], this.nodes[child], weight, strong, strong ? "" : " weak"));
+    this.edges = picture.edges.map(([parent, child, weight, strong, measured]) =>
+      this.addEdge(
+        this.nodes[parent], this.nodes[child], weight, strong, strong ? "" : " weak", measured));
+    this.outside = new OutsideNodes(this, canvas);
+    this.root.classList.toggle("seen-whole", !this.outside.feet.length);
     this.scroll.replaceChildren(canvas);
     this.canvas = canvas;
     this.hideTip();
     this.layOut();
   }
 
-  addEdge(from, to, weight, strong, kind) {
+  addEdge(from, to, weight, strong, kind, measured) {
     const name = `edge ${weight < 0 ? "lowers" : "raises"}${kind}`;
     const path = svg("path", { class: name }, this.edgeLayer);
     path.style.strokeWidth = `${
       0.7 + WIDEST_EDGE * Math.min(1, Math.abs(weight) / this.picture.widest)}px`;
-    const edge = { from, to, path, strong };
+    const mark = evidenceMark(measured, kind, this.markLayer);
+    const edge = { from, to, path, strong, weight, measured, mark };
+    this.edgeOf.set(path, edge);
+    if (mark) this.edgeOf.set(mark, edge);
     from.edges.push(edge);
     to.edges.push(edge);
     return edge;
+  }
+
+  /** Show what was measured of an edge while it, or its mark, is pointed at. */
+  listenToEdges() {
+    if (!this.hasEvidence) return;
+    const edgeAt = (target) => this.edgeOf.get(target.closest(".evidence") || target);
+    for (const layer of [this.edgeLayer, this.markLayer]) {
+      layer.addEventListener("pointerover", (event) => {
+        const edge = edgeAt(event.target);
+        if (edge && !edge.path.classList.contains("ghostly")) this.showEdge(edge);
+      });
+      layer.addEventListener("pointerout", () => this.hideTip());
+    }
+    // A tap on a mark is for reading it.
+    this.markLayer.addEventListener("click", (event) => event.stopPropagation());
+  }
+
+  showEdge(edge) {
+    const called = ({ name, id }) => (name ? `${name} (${id})` : id);
+    const [x, y] = markPlace(...edge.ends);
+    this.showTip({
+      name: `${called(edge.from)} → ${called(edge.to)}`, id: "", lines: edgeLines(edge),
+      x: x - 6, y: y - 6, side: 12,
+    });
   }
 
   /** Make a group that can be pointed at, focused and chosen. */
@@ -174,7 +209,7 @@ class GraphDrawing {
     const shorten = shortener(this.root, column - 4);
     const start = (node) => node.row + (rows - layers[node.column].nodes.length) / 2;
     const needed = Math.max(rows, ...this.ghosts.map((ghost) => start(ghost) + 1));
-    const height = HEAD + needed * row;
+    const height = HEAD + needed * row + this.outside.room;
     const ghosts = this.ghosts.map((ghost) => ghost.id).join();
     const size = `${width}x${height} ${ghosts}`;
     if (this.size === size && this.drawn === this.canvas) return;
@@ -213,10 +248,14 @@ class GraphDrawing {
       }
       set(node.text, { x: middle, y: y + side + (node.title ? LABEL.names - 1.5 : LABEL.id - 1.5) });
     }
-    for (const { from, to, path } of [...this.edges, ...this.ghostEdges]) {
+    this.outside.layOut(column, side, HEAD + needed * row);
+    for (const edge of [...this.edges, ...this.ghostEdges]) {
+      const { from, to, path, mark } = edge;
       const [x0, y0] = [from.x + side + 1, from.y + side / 2];
       const [x1, y1] = [to.x - 1, to.y + side / 2];
       const bend = (x1 - x0) * 0.5;
+      edge.ends = [[x0, y0], [x1, y1]];
+      if (mark) set(mark, { transform: `translate(${markPlace(...edge.ends)})` });
       set(path, { d: `M${x0},${y0}C${x0 + bend},${y0} ${x1 - bend},${y1} ${x1},${y1}` });
     }
   }

@@ -45,6 +45,13 @@ class TraceGraph extends GraphDrawing {
         this.lightSelection();
       };
     }
+    const feet = root.querySelector(".outside-too");
+    if (feet) {
+      feet.onchange = () => {
+        this.outside.show(feet.checked);
+        this.layOut();
+      };
+    }
     for (const button of root.querySelectorAll("[data-save]")) {
       button.onclick = () => this.save(button.dataset.save);
     }
@@ -65,6 +72,11 @@ class TraceGraph extends GraphDrawing {
     this.selected = null;
     this.told = { selected: "", ghosts: [], edges: [] };
     this.draw(JSON.parse(data.picture));
+    const feet = this.root.querySelector(".outside-too");
+    if (feet && !feet.checked) {
+      this.outside.show(false);
+      this.layOut();
+    }
     this.select(null);
     this.hear();
   }
@@ -129,12 +141,14 @@ class TraceGraph extends GraphDrawing {
     for (const other of this.everybody()) other.group.classList.remove("lit", "near");
     for (const edge of [...this.edges, ...this.ghostEdges]) {
       edge.path.classList.remove("lit", "near");
+      edge.mark?.classList.remove("lit", "near");
       edge.path.style.opacity = "";
     }
     if (!node) return;
     node.group.classList.add("lit");
     const mark = (edge, name) => {
       edge.path.classList.add(name);
+      edge.mark?.classList.add(name);
       edge.from.group.classList.add(name);
       edge.to.group.classList.add(name);
     };
@@ -174,7 +188,9 @@ class TraceGraph extends GraphDrawing {
   }
 
   hover(node) {
-    if (node) {
+    if (node?.foot) {
+      this.showTip(node);
+    } else if (node) {
       this.lightAround(node);
       this.showTip(node);
     } else {
@@ -203,10 +219,11 @@ class TraceGraph extends GraphDrawing {
   }
 
   pick(node) {
-    const id = node ? node.id : null;
+    const id = node ? node.foot || node.id : null;
     if (id === this.selected && !this.picture.repeats) return;
     this.asked = { id, until: performance.now() + ANSWER_MS };
     this.select(id);
+    if (node?.foot) this.enter(node);
     this.report(id || "");
   }
 
@@ -241,7 +258,7 @@ class TraceGraph extends GraphDrawing {
   // ---- keyboard: one stop of the Tab key, arrows from there
 
   enter(node) {
-    for (const other of [...this.everybody(), ...this.heads]) {
+    for (const other of [...this.everybody(), ...this.heads, ...this.outside.feet]) {
       other.group.setAttribute("tabindex", "-1");
     }
     node?.group.setAttribute("tabindex", "0");
@@ -271,10 +288,15 @@ class TraceGraph extends GraphDrawing {
   neighbour(node, key) {
     const all = [...this.heads, ...this.everybody()];
     if (key === "ArrowUp" || key === "ArrowDown") {
-      const row = node.row + (key === "ArrowDown" ? 1 : -1);
-      return all.find((other) => other.column === node.column && other.row === row);
+      const down = key === "ArrowDown";
+      const column = all.filter((other) => other.column === node.column);
+      if (node.foot) return down ? undefined : column.sort((a, b) => b.row - a.row)[0];
+      const row = node.row + (down ? 1 : -1);
+      const next = column.find((other) => other.row === row);
+      return next || (down ? this.outside.at(node.column) : undefined);
     }
     const step = key === "ArrowRight" ? 1 : -1;
+    if (node.foot) return this.outside.at(node.column + step);
     if (node.head) return this.heads[node.column + step];
     let column = node.column + step;
     while (this.picture.layers[column] && !this.picture.layers[column].nodes.length) column += step;

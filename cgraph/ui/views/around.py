@@ -149,6 +149,7 @@ def _draw(shown: Shown, found: Neighbourhood) -> GraphPicture:
         lines=lines,
         shares=shares,
         paths={concept: found.path(concept) for concept in strengths if concept != found.centre},
+        facts=shown.of.facts,
         label=f"Neighbourhood of {shown.called(found.centre)}",
         caption=f"around {shown.called(found.centre)} · {shown.caption}",
         file_name=shown.file_name(f"around-{found.centre}"),

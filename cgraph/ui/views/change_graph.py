@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.study_graph import edge_facts
 from cgraph.ui import gallery, state, words
 from cgraph.ui.answers import Question
 from cgraph.ui.changed_drawing import draw_changes
@@ -24,6 +25,7 @@ def graph_view(asking: Question, view: EditView, selected: ConceptId | None) -> 
         asking.graph,
         asking.given,
         gallery.looks(asking.study),
+        facts=edge_facts(asking.study),
         caption=f"{title} · {asking.edit.to_text() or 'nothing set by hand'} · study "
         f"{asking.study.name}",
         file_name=f"counterfactual-{asking.study.name}",

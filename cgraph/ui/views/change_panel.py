@@ -9,10 +9,12 @@ import streamlit as st
 
 from cgraph.concept import ConceptId
 from cgraph.counterfactual import Answer
+from cgraph.study_graph import edge_facts
 from cgraph.ui import gallery, state, words
 from cgraph.ui.answers import LOADING, Measured, Question
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui.edge_words import column_words, edge_words
 from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 from cgraph.ui.views.agreement_table import MEASURED, PREDICTED
@@ -166,6 +168,9 @@ def _causes(asking: Question, concept: ConceptId, on_concept: Callable[[str | No
     )
     largest = max(abs(cause.contribution) for cause in shown)
     study = asking.study
+    facts = edge_facts(study)
+    if said := column_words(facts):
+        st.html(said)
     concept_list(
         [
             ConceptRow(
@@ -177,6 +182,7 @@ def _causes(asking: Question, concept: ConceptId, on_concept: Callable[[str | No
                 text=words.signed(cause.contribution),
                 share=cause.contribution / largest,
                 active=is_on(asking, cause.parent),
+                measured=edge_words(facts.of(cause.parent, concept)),
             )
             for cause in shown
         ],

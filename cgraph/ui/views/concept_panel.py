@@ -9,14 +9,18 @@ from typing import Any
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.edge_facts import EdgeFact
 from cgraph.given_names import GivenName
+from cgraph.study_graph import measured_concepts
 from cgraph.study_names import marked
 from cgraph.text_names import TextName
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui.edge_words import column_words, edge_words
 from cgraph.ui.facts import ConceptFacts, Relation
 from cgraph.ui.gallery import concept_image, image_title
+from cgraph.ui.outside_words import concept_rows
 from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 from cgraph.ui.traced import TracedImage
@@ -59,7 +63,7 @@ def concept_panel(
         )
         return
     facts = traced.facts(concept)
-    st.html(_heading(facts, traced) + _verdict(facts) + _figures(facts))
+    st.html(_heading(facts, traced) + _verdict(facts) + _figures(facts, traced))
     _exemplars(traced, facts, on_image)
     if sentence := _path_sentence(facts):
         st.html(f"<p class='cg-sentence'>{escape(sentence)}</p>")
@@ -146,7 +150,7 @@ def _verdict(facts: ConceptFacts) -> str:
     return f"<p class='cg-sentence cg-verdict'>{text}{lift}.</p>"
 
 
-def _figures(facts: ConceptFacts) -> str:
+def _figures(facts: ConceptFacts, traced: TracedImage) -> str:
     """Return the figures as a list of terms: what the graph predicts, and what was measured."""
     rows = [
         (term("prevalence", "Active in training"), words.percent(facts.prevalence), "of images")
@@ -166,6 +170,7 @@ def _figures(facts: ConceptFacts) -> str:
         rows.append((precision, words.fraction(figures["ap"]), chance))
     elif facts.concept.layer > 1:
         rows.append((term("auc", "AUC, held-out"), "not scored", "(too rare or too common)"))
+    rows += concept_rows(measured_concepts(traced.study).of(facts.concept))
     cells = "".join(
         f"<dt>{label}</dt><dd><b>{escape(value)}</b> {escape(note)}</dd>"
         for label, value, note in rows
@@ -233,6 +238,8 @@ def _relations(
         f"<p class='cg-quiet'>{number}{what} with their {term('weight')}, active ones first with "
         f"their {term('contribution')}{others}</p>"
     )
+    if said := column_words(traced.edges):
+        st.html(said)
     concept_list(
         [
             ConceptRow(
@@ -244,6 +251,7 @@ def _relations(
                 text=words.signed(relation.weight),
                 share=relation.share,
                 active=relation.active,
+                measured=edge_words(_fact(traced, facts.concept, relation, key)),
             )
             for relation in shown
         ],
@@ -251,6 +259,11 @@ def _relations(
         key=key,
         on_pick=lambda: on_concept(st.session_state[key]["picked"]),
     )
+
+
+def _fact(traced: TracedImage, concept: ConceptId, relation: Relation, key: str) -> EdgeFact | None:
+    ends = (concept, relation.concept) if key == _CHILDREN else (relation.concept, concept)
+    return traced.edges.of(*ends)
 
 
 def _why_none(traced: TracedImage, concept: ConceptId, *, of_child: bool) -> str:

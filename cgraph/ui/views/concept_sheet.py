@@ -10,11 +10,13 @@ import streamlit as st
 from cgraph.concept import ConceptId
 from cgraph.exemplars import BANDS, Band
 from cgraph.study import Study
+from cgraph.study_graph import measured_concepts
 from cgraph.study_names import marked
 from cgraph.ui import words
 from cgraph.ui.components.bar_chart import BarMark, bar_chart
 from cgraph.ui.components.image_grid import GridImage, image_grid
 from cgraph.ui.gallery import image_title
+from cgraph.ui.outside_words import concept_rows
 from cgraph.ui.sheet import N_EXEMPLARS, ConceptSheet, concept_sheet
 from cgraph.ui.terms import MEASURED, PREDICTED, term
 from cgraph.ui.thumbnails import thumbnail_uri
@@ -90,6 +92,7 @@ def _figures(sheet: ConceptSheet) -> str:
             f"of images ({sheet.n_active:,} of {sheet.n_train:,})",
         )
     ]
+    measured += concept_rows(measured_concepts(sheet.study).of(sheet.concept))
     predicted = []
     figures = sheet.figures
     if sheet.concept.layer == 1:

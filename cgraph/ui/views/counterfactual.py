@@ -11,6 +11,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from cgraph.concept import ConceptId
 from cgraph.errors import CgraphError
 from cgraph.rollout import usual_number
+from cgraph.study_graph import study_leakage
 from cgraph.ui import edit_link, frame, state, words
 from cgraph.ui.answers import MODEL_PROBLEM, Question, question
 from cgraph.ui.components import static_text
@@ -18,7 +19,8 @@ from cgraph.ui.edit_link import VIEWS, EditView
 from cgraph.ui.edit_proposal import first_layer, proposed
 from cgraph.ui.frame import OpenStudy
 from cgraph.ui.models import shelf
-from cgraph.ui.terms import term
+from cgraph.ui.outside_words import rollout_sentence
+from cgraph.ui.terms import MEASURED, term
 from cgraph.ui.traced import TracedImage
 from cgraph.ui.views.change_graph import graph_view
 from cgraph.ui.views.change_panel import change_panel
@@ -141,7 +143,10 @@ def _explore(opened: OpenStudy, traced: TracedImage) -> None:
     except CgraphError as error:
         st.error(words.plain(f"The graph cannot answer. {error}"))
         return
-    st.html(f"<p class='cf-summary' role='status'>{_summary(asking, view)}</p>{_drift(asking)}")
+    st.html(
+        f"<p class='cf-summary' role='status'>{_summary(asking, view)}</p>{_drift(asking)}"
+        f"{_outside(asking)}"
+    )
     _choose_view(opened, view)
     left, right = st.columns([0.74, 0.26], gap="medium")
     with left, st.container(key="cf-main"):
@@ -217,6 +222,12 @@ def _summary(asking: Question, view: EditView) -> str:
     n_second, n_shared = sum(a.n_second for a in found), sum(a.n_shared for a in found)
     both = f"; the graph has <b>{n_shared}</b> of these" if n_second else ""
     return f"{text} In the network <b>{n_second}</b> such changes were {term('measured')}{both}."
+
+
+def _outside(asking: Question) -> str:
+    """Say how far what the graph predicts depends on what it cannot see, where that is known."""
+    said = rollout_sentence(study_leakage(asking.study), asking.start)
+    return f"<p class='cg-quiet'>{said} {MEASURED}</p>" if said and len(asking.edit) else ""
 
 
 def _drift(asking: Question) -> str:

@@ -62,6 +62,8 @@ def show(opened: OpenStudy) -> None:
     try:
         of = study_graph(opened.entry)
         asked, more = graph_query.check(asked, of.graph)
+        asked, not_measured = graph_query.check_wanted(asked, of)
+        more += not_measured
         shown = Shown(of, opened.selection, asked, of.filtered(asked.wanted))
     except CgraphError as error:
         st.error(words.plain(f"The graph cannot be shown. {error}"))

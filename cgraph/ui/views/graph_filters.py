@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
+from typing import Any
 
 import streamlit as st
 
 from cgraph.concept import ConceptId
-from cgraph.edge_filter import EdgeFilter
+from cgraph.edge_filter import (
+    ANY,
+    CONCEPTS,
+    EDGE_ORIGINS,
+    EDGES,
+    EVIDENCE,
+    FOUND_AGAIN,
+    EdgeFilter,
+)
 from cgraph.edge_index import BOTH, LOWERS, RAISES
 from cgraph.errors import ConfigError
+from cgraph.study_graph import StudyGraph
+from cgraph.truth_tables import CARRIED, COMPUTED, SPECIFIC, SUPPORTED
 from cgraph.ui import graph_query, words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.graph_facts import Shown, filter_words
@@ -32,6 +44,17 @@ _NUMBERS = (
 )
 _SIGN = "graph.sign"
 
+_EVIDENCE_WORDS = {ANY: "any", SUPPORTED: "supported or better", SPECIFIC: "specific only"}
+_ORIGIN_WORDS = {ANY: "any", CARRIED: "carried", COMPUTED: "computed"}
+_AGAIN_WORDS = {ANY: "any", CONCEPTS: "both concepts", EDGES: "the edge"}
+
+# Key of the widget, label, field of the filter, what can be chosen, and the words for it.
+_CHOICES = (
+    ("graph.evidence", "Evidence, measured", "evidence", EVIDENCE, _EVIDENCE_WORDS),
+    ("graph.origin", "Effect, measured", "origin", EDGE_ORIGINS, _ORIGIN_WORDS),
+    ("graph.again", "Found again by another seed", "found_again", FOUND_AGAIN, _AGAIN_WORDS),
+)
+
 
 def filters(shown: Shown) -> None:
     """Show the filters, and what they leave out in a few words."""
@@ -50,6 +73,7 @@ def filters(shown: Shown) -> None:
             st.number_input(
                 name, 0.0, greatest, step=step, format="%g", key=key, on_change=_changed
             )
+        _measured_filters(shown)
         st.caption(
             "With an AUC above 0, children without one (too rare or too common to be scored) are "
             "left out as well. “Active in” is asked of both parent and child."
@@ -64,8 +88,39 @@ def filters(shown: Shown) -> None:
         st.button("Clear", on_click=_set, args=(EdgeFilter(),), type="tertiary")
 
 
+def _measured_filters(shown: Shown) -> None:
+    """Show the choices among what was measured of edges, as far as it was."""
+    for key, name, field, allowed, called in _CHOICES:
+        if not can_ask(shown.of, field):
+            continue
+        st.session_state[key] = getattr(shown.query.wanted, field)
+        st.selectbox(
+            name,
+            allowed,
+            format_func=partial(_called, called),
+            key=key,
+            on_change=_changed,
+        )
+
+
+def _called(names: Mapping[str, str], choice: str) -> str:
+    return names.get(choice, choice)
+
+
+def can_ask(of: StudyGraph, field: str) -> bool:
+    """Return whether a study has what a field of the filter asks for."""
+    allowed = next(allowed for _, _, name, allowed, _ in _CHOICES if name == field)
+    asked: list[dict[str, Any]] = [{field: choice} for choice in allowed]
+    return not any(EdgeFilter(**choice).missing(of.facts, of.concepts) for choice in asked)
+
+
 def _changed() -> None:
     values = {field: st.session_state[key] * unit for key, _, field, _, _, unit in _NUMBERS}
+    values |= {
+        field: st.session_state[key]
+        for key, _, field, _, _ in _CHOICES
+        if st.session_state.get(key) is not None
+    }
     try:
         _set(EdgeFilter(sign=st.session_state[_SIGN], **values))
     except ConfigError as error:

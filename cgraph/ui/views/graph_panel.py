@@ -13,9 +13,11 @@ from cgraph.edge_index import EdgeList
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.components.image_grid import GridImage, image_grid
+from cgraph.ui.edge_words import column_words, edge_words
 from cgraph.ui.gallery import image_title
 from cgraph.ui.graph_facts import Shown
 from cgraph.ui.graph_query import AROUND, PATHS
+from cgraph.ui.outside_words import concept_rows
 from cgraph.ui.terms import term
 from cgraph.ui.thumbnails import exemplar_rows, thumbnail_uri
 from cgraph.ui.views.concept_panel import N_EXEMPLARS, N_RELATIONS, match_sentence
@@ -95,6 +97,7 @@ def _figures(shown: Shown, concept: ConceptId) -> str:
         rows.append((precision, words.fraction(of.figure("ap", concept)), chance))
     elif concept.layer > 1:
         rows.append((term("auc", "AUC, held-out"), "not scored", "(too rare or too common)"))
+    rows += concept_rows(of.concepts.of(concept))
     cells = "".join(
         f"<dt>{label}</dt><dd><b>{escape(value)}</b> {escape(note)}</dd>"
         for label, value, note in rows
@@ -196,6 +199,9 @@ def _relations(
         f"{term('selection_rate')}{hidden}</p>"
     )
     largest = float(abs(found.weights[0])) or 1.0
+    facts = shown.of.facts
+    if said := column_words(facts):
+        st.html(said)
     concept_list(
         [
             ConceptRow(
@@ -207,6 +213,9 @@ def _relations(
                 text=words.signed(float(weight)),
                 share=float(weight) / largest,
                 active=True,
+                measured=edge_words(
+                    facts.of(other, concept) if are_parents else facts.of(concept, other)
+                ),
             )
             for other, weight, rate in zip(
                 (ConceptId(found.layer, int(index)) for index in found.indices[:n]),

@@ -17,6 +17,7 @@ from cgraph.subgraph import GraphEdge, Subgraph, edges_at
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.components.pair_matrix import pair_matrix
+from cgraph.ui.edge_words import column_words, edge_words
 from cgraph.ui.graph_facts import Exported, Shown
 from cgraph.ui.matrix_drawing import MatrixPicture, draw_matrix
 from cgraph.ui.terms import term
@@ -197,13 +198,14 @@ def _table(
     st.html(
         f"<p class='cg-quiet'>{number}, by {term('weight')}; beneath it the "
         f"{term('selection_rate')}. The whole list is in Download.</p>"
+        f"{column_words(shown.of.facts)}"
     )
     concept_table(
         [TableHead(f"Layer {shown.pair - 1}"), TableHead(f"Layer {shown.pair}")],
         [
             TableRow(
                 lead=words.signed(edge.weight),
-                note=f"in {words.percent(edge.selection_rate)}",
+                note=_note(shown, edge),
                 share=None,
                 cells=[[edge.parent], [edge.child]],
                 lowering=(1,) if edge.weight < 0 else (),
@@ -218,3 +220,8 @@ def _table(
         joined=True,
         wide=True,
     )
+
+
+def _note(shown: Shown, edge: GraphEdge) -> str:
+    bags = f"in {words.percent(edge.selection_rate)}"
+    return " · ".join(filter(None, (bags, edge_words(shown.of.facts.of(*edge.ends)))))

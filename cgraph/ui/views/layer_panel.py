@@ -8,11 +8,13 @@ from html import escape
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.study_graph import study_leakage
 from cgraph.trace import Absence, ActiveConcept
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
 from cgraph.ui.facts import LayerFacts, held_out_explained
-from cgraph.ui.terms import term
+from cgraph.ui.outside_words import outside_sentence
+from cgraph.ui.terms import MEASURED, term
 from cgraph.ui.traced import TracedImage
 
 MOST_LISTED = 24
@@ -41,7 +43,7 @@ def layer_panel(
         f"<h3 class='cg-concept'>Layer {layer}</h3>"
         f"<p class='cg-quiet'>{active} of {facts.n_concepts:,}</p>"
         f"<p class='cg-sentence'>{_explained_sentence(traced, facts)}</p>"
-        f"<p class='cg-sentence'>{_expected_sentence(facts)}</p>"
+        f"<p class='cg-sentence'>{_expected_sentence(facts)}</p>{_outside(traced, layer)}"
     )
     tabs = st.tabs([f"Active ({len(facts.active):,})", f"Absent ({len(facts.absent):,})"])
     with tabs[0]:
@@ -51,6 +53,11 @@ def layer_panel(
             _list(traced, facts.absent, "Expected but absent", _ABSENT, on_concept)
         else:
             st.html("<p class='cg-quiet'>Nothing that was expected here is missing.</p>")
+
+
+def _outside(traced: TracedImage, layer: int) -> str:
+    found = study_leakage(traced.study).get(layer)
+    return f"<p class='cg-sentence'>{outside_sentence(found)} {MEASURED}</p>" if found else ""
 
 
 def _explained_sentence(traced: TracedImage, facts: LayerFacts) -> str:

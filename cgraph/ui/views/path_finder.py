@@ -14,13 +14,14 @@ from cgraph.concept import ConceptId
 from cgraph.edge_filter import EdgeFilter
 from cgraph.edge_index import BOTH, RAISES
 from cgraph.errors import ConfigError
-from cgraph.graph_export import paths_csv
 from cgraph.graph_paths import GraphPath, PathAnswer, strongest_paths
+from cgraph.path_export import paths_csv
 from cgraph.study_graph import StudyGraph
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.components.trace_graph import part_graph
 from cgraph.ui.drawing import GraphPicture, GraphSelection
+from cgraph.ui.edge_words import evidence_words, mark, marks_sentence
 from cgraph.ui.graph_facts import Exported, Shown, list_of
 from cgraph.ui.graph_query import LONGEST_SET
 from cgraph.ui.part_drawing import draw_part
@@ -64,7 +65,7 @@ def path_finder(
     with st.container(key="cg-path-tools", horizontal=True, gap="small"):
         st.download_button(
             "Paths as CSV",
-            lambda: paths_csv(answer.paths, shown.of.name),
+            lambda: paths_csv(answer.paths, shown.of.name, shown.of.facts),
             file_name=f"{_file_name(shown)}.csv",
             mime="text/csv",
             on_click="ignore",
@@ -218,11 +219,11 @@ def _table(
         f"<p class='cg-quiet'>Along {_KINDS[sign]}. The figure of a row is the "
         f"{term('path_strength')}, with its smallest {term('weight')} beneath; together "
         f"{words.fine_percent(total)}. It is what the graph's weights allow for, not what one "
-        "image does: for that see the paths on the Trace page.</p>"
+        f"image does: for that see the paths on the Trace page.{marks_sentence(shown.of.facts)}</p>"
     )
     concept_table(
         [TableHead(f"Layer {layer}") for layer in range(first, last + 1)],
-        [_row(path, range(first, last + 1), paths[0].strength) for path in paths],
+        [_row(shown, path, range(first, last + 1), paths[0].strength) for path in paths],
         shown.looks,
         label=f"Paths from {ends[0]} to {ends[1]}, a row each",
         key=_TABLE,
@@ -232,15 +233,21 @@ def _table(
     )
 
 
-def _row(path: GraphPath, layers: range, strongest: float) -> TableRow:
+def _row(shown: Shown, path: GraphPath, layers: range, strongest: float) -> TableRow:
     by_layer = {concept.layer: concept for concept in path.concepts}
+    notes, spoken = {}, {}
+    for edge in path.edges:
+        weight, fact = words.signed(edge.weight), shown.of.facts.of(*edge.ends)
+        notes[edge.child] = f"{weight} {mark(fact)}".rstrip()
+        spoken[edge.child] = ", ".join(filter(None, (weight, evidence_words(fact))))
     lowers = "" if path.raises else ", lowers in all"
     return TableRow(
         lead=words.fine_percent(path.strength),
         note=f"weakest {path.min_weight:.2f}{lowers}",
         share=path.strength / strongest if strongest else None,
         cells=[[by_layer[layer]] if layer in by_layer else [] for layer in layers],
-        notes={edge.child: words.signed(edge.weight) for edge in path.edges},
+        notes=notes,
+        cell_labels=[spoken] * len(layers) if spoken != notes else (),
         lowering=tuple(edge.child.layer - layers[0] for edge in path.edges if edge.weight < 0),
     )
 
@@ -273,6 +280,7 @@ def _draw(shown: Shown, answer: PathAnswer, ends: tuple[str, str]) -> GraphPictu
         first_layer=layers[0],
         lines=lines,
         paths=through,
+        facts=shown.of.facts,
         label=f"Paths from {ends[0]} to {ends[1]}",
         caption=f"paths from {ends[0]} to {ends[1]} · {shown.caption}",
         file_name=_file_name(shown),

@@ -12,6 +12,7 @@ from cgraph.concept import ConceptId
 from cgraph.trace import Path, PathSet
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
+from cgraph.ui.edge_words import evidence_words, mark, marks_sentence
 from cgraph.ui.terms import term
 from cgraph.ui.traced import TracedImage
 
@@ -47,7 +48,8 @@ def strongest_paths(
         return
     st.html(
         f"{head}<p class='cg-quiet'>{_which(found)} The figure of a row is the "
-        f"{term('path_share')}; that of a concept is what comes along the path from there on.</p>"
+        f"{term('path_share')}; that of a concept is what comes along the path from there on."
+        f"{marks_sentence(traced.edges)}</p>"
     )
     first = min(path.concepts[0].layer for path in found.paths)
     layers = range(first, concept.layer + 1)
@@ -75,20 +77,24 @@ def _which(found: PathSet) -> str:
 
 def _row(traced: TracedImage, path: Path, layers: range, strongest: float) -> TableRow:
     by_layer = {concept.layer: concept for concept in path.concepts}
+    notes, spoken = _carried(traced, path)
     return TableRow(
         lead=words.fine_percent(path.strength),
         note=f"from layer {path.concepts[0].layer}",
         share=path.strength / strongest,
         cells=[[by_layer[layer]] if layer in by_layer else [] for layer in layers],
-        notes=_carried(traced, path),
+        notes=notes,
+        cell_labels=[spoken] * len(layers) if spoken != notes else (),
     )
 
 
-def _carried(traced: TracedImage, path: Path) -> dict[ConceptId, str]:
-    """Return what comes along a path from each of its concepts on."""
-    shares = traced.shares
-    carried, notes = 1.0, {}
+def _carried(traced: TracedImage, path: Path) -> tuple[dict[ConceptId, str], dict[ConceptId, str]]:
+    """Return what comes along a path from each of its concepts on: with marks, and in words."""
+    shares, facts = traced.shares, traced.edges
+    carried, notes, spoken = 1.0, {}, {}
     for parent, child in reversed(list(pairwise(path.concepts))):
         carried *= shares[parent, child]
-        notes[parent] = words.fine_percent(carried)
-    return notes
+        share, fact = words.fine_percent(carried), facts.of(parent, child)
+        notes[parent] = f"{share} {mark(fact)}".rstrip()
+        spoken[parent] = ", ".join(filter(None, (share, evidence_words(fact))))
+    return notes, spoken

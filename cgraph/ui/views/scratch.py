@@ -94,6 +94,7 @@ def _draw(shown: Shown, part: Subgraph) -> GraphPicture:
         first_layer=layers[0],
         lines={concept: shown.lines(concept) for concept in part.concepts},
         marks={concept: numbers[label] for concept, label in labels.items()},
+        facts=shown.of.facts,
         label="Scratch graph",
         caption=f"scratch graph · {shown.caption}"
         + "".join(f" · {number}: {label}" for label, number in numbers.items()),

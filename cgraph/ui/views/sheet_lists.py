@@ -8,8 +8,10 @@ import streamlit as st
 
 from cgraph.coactivity import CoActive
 from cgraph.concept import ConceptId
+from cgraph.study_graph import edge_facts
 from cgraph.ui import words
 from cgraph.ui.components.concept_list import ConceptRow, concept_list
+from cgraph.ui.edge_words import column_words, edge_words
 from cgraph.ui.gallery import concept_image
 from cgraph.ui.sheet import ConceptSheet, Edge
 from cgraph.ui.terms import term
@@ -57,7 +59,13 @@ def _list(rows: Sequence[ConceptRow], label: str, key: str, on_concept: OnConcep
 
 
 def _row(
-    sheet: ConceptSheet, concept: ConceptId, note: str, weight: float, text: str, share: float
+    sheet: ConceptSheet,
+    concept: ConceptId,
+    note: str,
+    weight: float,
+    text: str,
+    share: float,
+    measured: str = "",
 ) -> ConceptRow:
     return ConceptRow(
         id=str(concept),
@@ -68,6 +76,7 @@ def _row(
         text=text,
         share=share,
         active=True,
+        measured=measured,
     )
 
 
@@ -84,6 +93,8 @@ def _edges(sheet: ConceptSheet, edges: tuple[Edge, ...], kind: str, on_concept: 
         f"◇ Predicted by the graph: {number}{words_of} by {term('weight')}; + raises, − lowers "
         f"the odds.{bags}"
     )
+    if said := column_words(edge_facts(sheet.study)):
+        st.html(said)
     largest = max(abs(edge.weight) for edge in shown)
     rows = [
         _row(
@@ -93,6 +104,7 @@ def _edges(sheet: ConceptSheet, edges: tuple[Edge, ...], kind: str, on_concept: 
             edge.weight,
             words.signed(edge.weight),
             edge.weight / largest,
+            edge_words(edge.fact),
         )
         for edge in shown
     ]

@@ -44,7 +44,7 @@ def downloads(images: Sequence[TracedImage]) -> None:
         )
         st.download_button(
             "Edges as CSV",
-            lambda: trace_export.edges_csv(traces, first.name).encode(),
+            lambda: trace_export.edges_csv(traces, first.name, first.edges).encode(),
             file_name=f"edges-{first.file_stem}.csv",
             mime="text/csv",
             on_click="ignore",
