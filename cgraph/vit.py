@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cgraph.block_runs import BlockRun, watched
 from cgraph.checkpoint import (
     CONFIG_NAME,
     first_line,
@@ -275,12 +276,7 @@ class VisionModel:
         """
         import torch
 
-        pixels = np.ascontiguousarray(pixels, dtype=np.float32)
-        if pixels.ndim < 2 or pixels.shape[1:] != self.pixel_shape:
-            raise DataError(
-                f"The pixels have shape {pixels.shape}; the model takes "
-                f"(n, {', '.join(map(str, self.pixel_shape))})."
-            )
+        pixels = self._checked(pixels)
         tokens = np.empty((self.n_layers, len(pixels), self.d_model), dtype=np.float32)
         if not len(pixels):
             return tokens
@@ -300,6 +296,48 @@ class VisionModel:
         with self._lock, hooked(self.blocks, note), torch.inference_mode():
             self.network(**inputs)
         return tokens
+
+    def watch_blocks(self, pixels: np.ndarray, watch: Callable[[BlockRun], None]) -> None:
+        """Run the network, and hand over every block after it ran.
+
+        Parameters
+        ----------
+        pixels
+            As `class_tokens` takes them; at least one image.
+        watch
+            Called for the blocks of layers 1, 2, … L in turn. It must not change what it is given.
+
+        Raises
+        ------
+        DataError
+            If `pixels` have another shape.
+        """
+        import torch
+
+        pixels = self._checked(pixels)
+        inputs = network_inputs(self.network, torch.tensor(pixels, device=self.device))
+        mask = inputs.get("pixel_attention_mask")
+
+        def read(output: torch.Tensor, place: int) -> np.ndarray:
+            own = None if mask is None else mask[place].expand(len(output), -1)
+            return self._read(output, own)
+
+        rows = self._structure.class_rows if self.reads_class_token else ()
+        with (
+            self._lock,
+            watched(self.blocks, watch, rows, self._structure.patch_rows, read),
+            torch.inference_mode(),
+        ):
+            self.network(**inputs)
+
+    def _checked(self, pixels: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+        if pixels.ndim < 2 or pixels.shape[1:] != self.pixel_shape:
+            raise DataError(
+                f"The pixels have shape {pixels.shape}; the model takes "
+                f"(n, {', '.join(map(str, self.pixel_shape))})."
+            )
+        return pixels
 
     def _read(self, output: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
         if self.reads_class_token:
