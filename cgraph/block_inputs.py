@@ -89,7 +89,7 @@ class BlockInputs:
         outputs: list[torch.Tensor] = []
 
         def before(_: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            given = (*enumerate(args), *kwargs.items())
+            given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
             place = next(place for place, value in given if hasattr(value, "shape"))
             call = _Call(args, kwargs, place)
             calls.append(call.replaced(call.tokens.clone()))  # nothing later writes into it
