@@ -22,7 +22,8 @@ code. torch and transformers are imported when a model is loaded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -284,16 +285,16 @@ class VisionModel:
         mask = inputs.get("pixel_attention_mask")
 
         def note(index: int, output: torch.Tensor) -> torch.Tensor | None:
-            read = self._read(output, mask)
+            read = self.read(output, mask)
             added = None if change is None else change(index + 1, read)
             if added is None:
                 tokens[index] = read
                 return None
             output = self.add_to_tokens(output, added)
-            tokens[index] = self._read(output, mask)
+            tokens[index] = self.read(output, mask)
             return output
 
-        with self._lock, hooked(self.blocks, note), torch.inference_mode():
+        with self.running(), hooked(self.blocks, note):
             self.network(**inputs)
         return tokens
 
@@ -320,7 +321,7 @@ class VisionModel:
 
         def read(output: torch.Tensor, place: int) -> np.ndarray:
             own = None if mask is None else mask[place].expand(len(output), -1)
-            return self._read(output, own)
+            return self.read(output, own)
 
         rows = self._structure.class_rows if self.reads_class_token else ()
         with (
@@ -339,7 +340,32 @@ class VisionModel:
             )
         return pixels
 
-    def _read(self, output: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold the network, or blocks of it, for this thread; nothing is kept for gradients."""
+        import torch
+
+        with self._lock, torch.inference_mode():
+            yield
+
+    @property
+    def class_row(self) -> int | None:
+        """Place of the class token among all tokens; None if another token is read."""
+        return self._structure.class_rows[0] if self.reads_class_token else None
+
+    def read(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> np.ndarray:
+        """Read the token of each image out of a block's output ``(n, tokens, d_model)``.
+
+        Parameters
+        ----------
+        output
+        mask
+            Which tokens are no padding, ``(n, tokens)``, of a model that pads.
+
+        Returns
+        -------
+        np.ndarray, shape (n, d_model), float32
+        """
         if self.reads_class_token:
             read = output[:, self._structure.class_rows[0]]
         elif self.token == TOKENS["pooled"]:
