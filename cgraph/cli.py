@@ -19,6 +19,7 @@ from typing import Any
 from cgraph import (
     __version__,
     build_command,
+    compare_command,
     edit_command,
     evaluate_command,
     graph_command,
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     graph_command.add_parser(commands)
     edit_command.add_parser(commands)
     evaluate_command.add_parser(commands)
+    compare_command.add_parser(commands)
 
     names_command.add_parser(commands)
     travel_command.add_parsers(commands)

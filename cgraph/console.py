@@ -52,13 +52,13 @@ def print_info(info: dict[str, Any]) -> None:
         f"split: {images['n_train']} train, {images['n_tune']} tune, "
         f"{images['n_held_out']} held out; all figures below are of held-out images\n"
     )
-    _print_rows(
+    print_rows(
         ["layer", "explained", "nonzeros", "dead", "rare", "named"],
         [
             [
                 layer["layer"],
-                _number(layer["explained_variance"]),
-                _number(layer["nonzeros_mean"], 1),
+                number(layer["explained_variance"]),
+                number(layer["nonzeros_mean"], 1),
                 layer["n_dead"],
                 layer["n_rare"],
                 n_named,
@@ -70,21 +70,21 @@ def print_info(info: dict[str, Any]) -> None:
         "\nAUC of the graph beside that of the best single parent and of the nearest atom's "
         "pre-activation;\naverages over the scored concepts, of those alive, of all\n"
     )
-    _print_rows(
+    print_rows(
         ["pair", "AUC", "std", "median", "one parent", "nearest", "AP", "prevalence", "F1 bal",
          "F1 nat", "parents", "scored", "alive", "all"],
         [
             [
                 f"{pair['left']}→{pair['right']}",
                 *[
-                    _number(pair[name])
+                    number(pair[name])
                     for name in (
                         "auc_mean", "auc_std", "auc_median", "auc_best_parent_mean",
                         "auc_nearest_mean", "ap_mean", "prevalence_mean", "f1_balanced_mean",
                         "f1_natural_mean",
                     )
                 ],
-                _number(pair["parents_mean"], 1),
+                number(pair["parents_mean"], 1),
                 pair["n_scored"],
                 pair["n_alive"],
                 pair["n_concepts"],
@@ -98,10 +98,10 @@ def print_info(info: dict[str, Any]) -> None:
 
 def _print_quality(quality: dict[str, Any]) -> None:
     print("\nheld-out scenes: AUC from the last class token; correlation with the best concept\n")
-    _print_rows(
+    print_rows(
         ["attribute", "AUC", "correlation"],
         [
-            [name, _number(quality["auc"].get(name)), _number(quality["mcc"].get(name))]
+            [name, number(quality["auc"].get(name)), number(quality["mcc"].get(name))]
             for name in dict.fromkeys([*quality["auc"], *quality["mcc"]])
         ],
     )
@@ -111,12 +111,14 @@ def _print_quality(quality: dict[str, Any]) -> None:
     )
 
 
-def _print_rows(head: list[str], rows: list[list[Any]]) -> None:
+def print_rows(head: list[str], rows: list[list[Any]]) -> None:
+    """Print a table whose columns are as wide as they must be."""
     cells = [head, *[[str(value) for value in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:
         print("  ".join(f"{value:>{width}}" for value, width in zip(row, widths, strict=True)))
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number for people, a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"

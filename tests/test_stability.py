@@ -73,6 +73,8 @@ def test_every_alive_concept_has_a_match_and_the_summary_adds_up(
         assert row["n_found_again"] == concepts["found_again"].sum()
         assert (concepts["found_again"] <= (concepts["cosine"] > 0.9)).all()
         assert row["cosine"] == pytest.approx(np.median(concepts["cosine"][alive]))
+        shared = concepts["label_jaccard"][~np.isnan(concepts["label_jaccard"])]
+        assert row["jaccard"] == pytest.approx(np.median(shared))
         # Turned at random or not, both are one-to-one; the real ones are far more alike.
         assert row["cosine"] > row["cosine_rotated"] + 0.2
         edges = numbers(tables["stable-edges"], child_layer=layer)
@@ -83,11 +85,11 @@ def test_every_alive_concept_has_a_match_and_the_summary_adds_up(
             assert row["n_edges_found_bags"] > 2 * row["n_edges_chance_bags"] > 0
 
 
-def test_it_is_what_a_build_with_the_other_seed_finds(
-    study: Study, tiny_inputs: tuple[Path, Path], tables: dict[str, pa.Table], tmp_path: Path
+def test_a_dictionary_is_what_a_build_learns_with_the_other_seed(
+    study: Study, tables: dict[str, pa.Table]
 ) -> None:
-    # The split goes by the seed, too, so a build of its own learns on other images: what must be
-    # equal is the dictionary of the same tokens.
+    # The split goes by the seed, too, so that a build of its own learns on other images: what must
+    # be equal is what it learns from the same tokens.
     bench = Workbench(study, SerialExecutor())
     again = stability._learned_again(bench.source, bench.seed, 2)[0]
     config = dataclasses.replace(tiny.CONFIG, seed=other_seed(0))
@@ -132,8 +134,7 @@ def test_real_valued_inputs(tiny_inputs: tuple[Path, Path], tmp_path: Path) -> N
     build_study(*tiny_inputs, tmp_path / "study", config, workers=1)
     measured = measure_study(tmp_path / "study", ["worth", "stability"], workers=1).study
     layers = measured.measured("stable-layers").to_pylist()
-    print(layers)
-    assert all(row["n_edges_found_bags"] > 0.5 * row["n_edges"] > 0 for row in layers[1:])
+    assert all(row["n_edges_found_bags"] > 3 * row["n_edges_chance_bags"] for row in layers[1:])
     worth = np.array(measured.measured("worth").column("auc_drop").to_pylist())
     assert np.nanmean(worth) > 0
     assert 0 <= measured.truth["atoms_matched_share"] <= 1
