@@ -178,8 +178,12 @@ def told(here: Sequence[Row], beside: Mapping[str, Row], start: int, quantity: s
     number = _figure(quantity, free[default][quantity])
     word = RULES.get(default, (default, "", ""))[0]
     article = "an" if shown.word[0] in "AF" and shown.word != "average precision" else "a"
-    amount = f"{number} active" if quantity == "n_active" else f"{article} {shown.word} of {number}"
-    text = f"From the true labels of layer {start}, {word} reach {amount} at layer {last}"
+    reached = f"reach {article} {shown.word} of {number}"
+    if quantity == "n_active":
+        reached = f"reach {number} active concepts of an image"
+    if not words.known(free[default][quantity]):
+        reached = f"have an unknown {shown.word}"
+    text = f"From the true labels of layer {start}, {word} {reached} at layer {last}"
     compared = [
         f"{_BESIDE[name][0]} reaches {_figure(quantity, row[quantity])}"
         for name, row in beside.items()
