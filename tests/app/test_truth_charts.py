@@ -115,6 +115,7 @@ PAIR = {
     "n_controls_supported": 1,
     "n_carried": 3,
     "n_computed": 1,
+    "n_both": 1,
     "weight_effect": 0.4,
     "weight_effect_shuffled": 0.0,
     "weight_effect_shuffled_high": 0.2,
@@ -144,8 +145,8 @@ def test_controls_and_origins_are_shares_of_what_was_tested():
     ours, specific, controls = edge_evidence.controls_figure("discs", [PAIR]).marks
     assert (ours["y"], controls["y"]) == ([0.5], [0.2])
     assert specific["y"] == [pytest.approx(1 / 6, abs=1e-4)]
-    carried, computed = edge_evidence.origin_figure("discs", [PAIR]).marks
-    assert (carried["y"], computed["y"]) == ([0.6], [0.2])
+    carried, computed, both = edge_evidence.origin_figure("discs", [PAIR]).marks
+    assert (carried["y"], computed["y"], both["y"]) == ([0.6], [0.2], [0.2])
 
 
 def test_joint_removal_is_weighted_by_its_cases():

@@ -73,6 +73,7 @@ class TestMeasured:
             "evidence": "● measured in the network",
             "leakage": "● measured in the network",
             "direction": "● measured in the network",
+            "factors": "○ concepts held against what is known of the images",
             "stability": "○ two fits compared",
         }
         for name, topic in TOPICS.items():
