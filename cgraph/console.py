@@ -94,6 +94,38 @@ def print_info(info: dict[str, Any]) -> None:
     )  # fmt: skip
     if "quality" in info:
         _print_quality(info["quality"])
+    if info.get("truth"):
+        _print_truth(info["truth"])
+
+
+def _print_truth(truth: dict[str, float | int]) -> None:
+    """Print what was measured of how far the graph tells the truth; a dash where it was not."""
+
+    def share(name: str) -> str:
+        return f"{truth[name]:.1%}" if name in truth else "–"
+
+    print("\ndoes the graph tell the truth? cgraph evaluate measured\n")
+    rows = []
+    if "edges_measured" in truth:
+        rows += [
+            ["edges tested in the network", f"{truth['edges_measured']:,}"],
+            [
+                "supported, of positive weight from the second pair on",
+                share("edges_supported_share"),
+            ],
+            ["… non-edges that pass the same test", share("controls_supported_share")],
+            ["… specific, beyond geometry", share("edges_specific_share")],
+            ["… contradicted", share("edges_contradicted_share")],
+            ["labels lost without all active parents", share("joint_removal_lost_share")],
+        ]
+    if "rollout_gap_to_direct" in truth:
+        gap = f"{truth['rollout_gap_to_direct']:+.3f}"
+        rows.append(["AUC of a fit from layer 1 to the last, above the rollout", gap])
+    if "atoms_matched_share" in truth:
+        rows.append(["concepts that another seed finds again", share("atoms_matched_share")])
+    width = max(len(what) for what, _ in rows)
+    for what, value in rows:
+        print(f"{what:<{width}}  {value:>7}")
 
 
 def _print_quality(quality: dict[str, Any]) -> None:

@@ -236,10 +236,38 @@ class _Maker:
                 | {"n_controls": measured, "n_controls_supported": measured // 5}
                 | {"n_carried": origins.count(words.CARRIED)}
                 | {"n_computed": origins.count(words.COMPUTED)}
+                | {"n_both": origins.count(words.BOTH_ORIGINS)}
                 | {"weight_effect": float(rng.uniform(0.3, 0.6))}
                 | {"weight_effect_shuffled": 0.01, "weight_effect_shuffled_high": 0.08}
                 | {"joint_lost": float(rng.uniform(0.4, 0.7)), "joint_control_lost": 0.15}
                 | {"n_joint": 200, "max_error": 2e-6}
+            )
+        return rows
+
+    def _factors(self, rng: Any) -> list[dict[str, Any]]:
+        rows = []
+        for layer in range(1, self.n_layers + 1):
+            alive = np.flatnonzero(self.study.graph.column(layer, "alive"))
+            for value in ("red", "green", "blue"):
+                best, second = (int(i) for i in rng.choice(alive, 2, replace=False))
+                area = float(rng.uniform(0.7, 0.99))
+                rows.append(
+                    {"layer": layer, "attribute": "colour", "value": value, "n_images": 120}
+                    | {"concept": best, "auc": area, "correlation": area - 0.3}
+                    | {"information": area**4, "runner_up": second, "runner_up_auc": area - 0.1}
+                    | {"gap": 0.2, "predicted": min(1.0, area + 0.02), "own": area > 0.9}
+                )
+        return rows
+
+    def _factor_layers(self, rng: Any) -> list[dict[str, Any]]:
+        found = self.table("factors", words.FACTOR_SCHEMA).to_pylist()
+        rows = []
+        for layer in range(1, self.n_layers + 1):
+            own = sum(row["own"] for row in found if row["layer"] == layer)
+            rows.append(
+                {"layer": layer, "mig": 0.2, "disentanglement": float(rng.uniform(0.4, 0.6))}
+                | {"completeness": float(rng.uniform(0.3, 0.5)), "informativeness": 0.93}
+                | {"n_reached": 3, "n_own": own, "n_factors": 3}
             )
         return rows
 

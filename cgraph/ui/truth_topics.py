@@ -61,6 +61,11 @@ MEASUREMENTS = {
         "each block is run with the class token, then the patches, replaced by their mean",
         pictures=True,
     ),
+    "factors": Measurement(
+        "whether what images are made of has concepts of its own",
+        "every concept is held against every attribute value that is known of the images",
+        pictures=False,
+    ),
     "direction": Measurement(
         "which of two concepts moves the other",
         "concepts that go together are taken out, one and then the other",

@@ -85,8 +85,9 @@ def verdict_figure(study: str, rows: Sequence[Row]) -> Figure:
             for row, found in zip(rows, counts, strict=True)
         ],
         summary=(
-            f"{measured:,} of {words.count(n, 'edge')} were measured by taking the parent out of "
-            f"the real token, or putting it in: {', '.join(told)}."
+            f"{'All ' if measured == n else f'{measured:,} of '}{words.count(n, 'edge')} were "
+            "measured by taking the parent out of the real token, or putting it in: "
+            f"{', '.join(told)}."
         ),
         file=f"{study}-edge-verdicts",
         height=240,
@@ -129,20 +130,26 @@ def controls_figure(study: str, rows: Sequence[Row]) -> Figure:
 def origin_figure(study: str, rows: Sequence[Row]) -> Figure:
     """Return which part of the supported edges the residual stream carries or the block makes."""
     n = [row["n_specific"] + row["n_supported"] for row in rows]
-    carried, computed = (
+    kinds = ("carried", "computed", "both")
+    carried, computed, both = (
         [share(row[f"n_{word}"], all_of) for row, all_of in zip(rows, n, strict=True)]
-        for word in ("carried", "computed")
+        for word in kinds
     )
-    found = [sum(row[f"n_{word}"] for row in rows) for word in ("carried", "computed")]
+    found = [sum(row[f"n_{word}"] for row in rows) for word in kinds]
     return _curves(
         study,
         "Carried or computed",
         "carried-or-computed",
         rows,
-        {"carried by the residual stream": carried, "computed by the block": computed},
+        {
+            "carried by the residual stream": carried,
+            "computed by the block": computed,
+            "both": both,
+        },
         summary=(
-            f"Of {words.count(sum(n), 'supported edge')} the residual stream carries {found[0]:,} "
-            f"and the block computes {found[1]:,}; of the others it is both, or unknown."
+            f"Of {words.count(sum(n), 'supported edge')} the residual stream carries {found[0]:,}, "
+            f"the block computes {found[1]:,}, and {found[2]:,} are both; of the others it is not "
+            "clear."
         ),
     )
 

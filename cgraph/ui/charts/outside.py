@@ -56,6 +56,8 @@ def labels_figure(study: str, rows: Sequence[Row]) -> Figure:
         summary=(
             f"Where the patches are replaced by their mean {words.percent(mean)} of the active "
             f"concepts vanish; where the class token before is, {words.percent(own)}."
+            if late
+            else "How many labels depend on the patches is not known of any layer."
         ),
     )
 

@@ -29,6 +29,7 @@ _BESIDE: dict[str, tuple[str, Marker]] = {
 """References at the last layer: their words and marks."""
 
 _UNKNOWN: tuple[str, str, Marker] = ("", "pale", "circle")
+_SAME = 0.002
 _ASIDE = 0.3
 """How far references stand to the right of their layer, where they hide no curve."""
 
@@ -128,7 +129,7 @@ def rollout_figure(
             of_rule = [r for r in drawn if r["rule"] == rule and bool(r["forced"]) == is_forced]
             # One step is often the same by every rule: then it is drawn once.
             reached = [row[quantity] for row in of_rule]
-            if not of_rule or (is_forced and reached in given):
+            if not of_rule or (is_forced and any(_same(reached, other) for other in given)):
                 continue
             if is_forced:
                 given.append(reached)
@@ -178,8 +179,12 @@ def told(here: Sequence[Row], beside: Mapping[str, Row], start: int, quantity: s
     number = _figure(quantity, free[default][quantity])
     word = RULES.get(default, (default, "", ""))[0]
     article = "an" if shown.word[0] in "AF" and shown.word != "average precision" else "a"
-    amount = f"{number} active" if quantity == "n_active" else f"{article} {shown.word} of {number}"
-    text = f"From the true labels of layer {start}, {word} reach {amount} at layer {last}"
+    reached = f"reach {article} {shown.word} of {number}"
+    if quantity == "n_active":
+        reached = f"reach {number} active concepts of an image"
+    if not words.known(free[default][quantity]):
+        reached = f"have an unknown {shown.word}"
+    text = f"From the true labels of layer {start}, {word} {reached} at layer {last}"
     compared = [
         f"{_BESIDE[name][0]} reaches {_figure(quantity, row[quantity])}"
         for name, row in beside.items()
@@ -221,6 +226,14 @@ def _curve_of(rule: str, rows: Sequence[Row], quantity: str, forced: bool) -> Ma
         marker=marker,
         hollow=forced,
         label=("dashed, hollow: teacher-forced" if rule == REFITTED else "") if forced else word,
+    )
+
+
+def _same(values: Sequence[float], others: Sequence[float]) -> bool:
+    """Return whether two curves would lie on one another."""
+    return len(values) == len(others) and all(
+        abs(a - b) < _SAME or not (words.known(a) or words.known(b))
+        for a, b in zip(values, others, strict=True)
     )
 
 

@@ -19,11 +19,13 @@ from cgraph.ui.terms import MEASURED, PREDICTED
 from cgraph.ui.truth_topics import command, hindrance, measurement
 from cgraph.ui.views.truth_direction import direction
 from cgraph.ui.views.truth_evidence import evidence
+from cgraph.ui.views.truth_factors import factors
 from cgraph.ui.views.truth_outside import outside
 from cgraph.ui.views.truth_references import references
 from cgraph.ui.views.truth_rollout import rollout
 from cgraph.ui.views.truth_stability import stability
 
+_KNOWN = "<span class='cg-mark'>○ concepts held against what is known of the images</span>"
 _COMPARED = "<span class='cg-mark'>○ two fits compared</span>"
 
 
@@ -53,6 +55,7 @@ TOPICS = {
     "evidence": Topic("Evidence on edges", "Do the edges hold in the network?", MEASURED, evidence),
     "leakage": Topic("Outside the graph", "What can the graph not see?", MEASURED, outside),
     "direction": Topic("Direction", "Which concept moves which?", MEASURED, direction),
+    "factors": Topic("Factors", "Has every factor its own concept?", _KNOWN, factors),
     "stability": Topic("Stability", "Would another seed find it again?", _COMPARED, stability),
 }
 """Topics by the measurement that each shows, in the order in which they are offered."""

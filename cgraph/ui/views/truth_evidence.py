@@ -68,7 +68,7 @@ def evidence(opened: OpenStudy) -> None:
 def _table(rows: list[dict[str, Any]]) -> None:
     heads = (
         *("edges", *_MEANINGS),
-        *("supported of positive", "of controls", "carried", "computed"),
+        *("supported of positive", "of controls", "carried", "computed", "both"),
         *("weight–effect", "shuffled", "lost, all parents out", "lost, control"),
     )
     lines = []
@@ -84,6 +84,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             words.percent(edge_evidence.share(row["n_controls_supported"], row["n_controls"])),
             words.percent(edge_evidence.share(row["n_carried"], supported)),
             words.percent(edge_evidence.share(row["n_computed"], supported)),
+            words.percent(edge_evidence.share(row["n_both"], supported)),
             _signed(row["weight_effect"]),
             _signed(row["weight_effect_shuffled"]),
             words.percent(row["joint_lost"]),
@@ -103,4 +104,5 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 
 def _signed(value: float) -> str:
-    return words.signed(value) if words.known(value) else "–"
+    # Adding 0 takes the sign from what is rounded to nothing.
+    return words.signed(round(value, 2) + 0.0) if words.known(value) else "–"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 
 import streamlit as st
 
+from cgraph.ui import words
 from cgraph.ui.charts import outside as charts
 from cgraph.ui.components.figure import show_figure
 from cgraph.ui.frame import OpenStudy
@@ -27,12 +29,14 @@ def outside(opened: OpenStudy) -> None:
     if not rows:
         st.info("No layer of this study was measured.")
         return
-    makers = (
-        charts.sources_figure,
-        charts.labels_figure,
-        charts.left_out_figure,
-        charts.gap_figure,
-    )
+    makers = [charts.left_out_figure, charts.gap_figure]
+    if any(words.known(row["from_class"]) or words.known(row["from_patches"]) for row in rows):
+        makers = [charts.sources_figure, charts.labels_figure, *makers]
+    else:
+        st.html(
+            f"<p class='cg-sentence'>This study reads {escape(study.manifest.token_words)}, so "
+            "class token and patches are not told apart.</p>"
+        )
     with st.container(key="cg-row-outside"):
         columns = st.columns(len(makers), gap="medium")
     for column, make in zip(columns, makers, strict=True):

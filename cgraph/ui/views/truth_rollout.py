@@ -157,14 +157,21 @@ def _line(rule: str, row: Row) -> str:
     top = words.percent(row["same_top"]) if words.known(row["same_top"]) else "no head"
     cells = (
         "" if bound else row["probability"],
-        words.fraction(row["cosine"]),
-        words.fraction(row["explained_variance"]),
+        _number(row["cosine"]),
+        _number(row["explained_variance"]),
         top,
     )
     return (
         f"<tr class='{'cg-paper' if rule == next(iter(_BOUNDS)) else ''}'><th scope='row'>"
         f"{escape(word)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
     )
+
+
+def _number(value: float) -> str:
+    if not words.known(value):
+        return "–"
+    # Adding 0 takes the sign from what is rounded to nothing.
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _told(by_rule: Mapping[str, Row], order: list[str]) -> str:
