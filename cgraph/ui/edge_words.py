@@ -48,28 +48,34 @@ def mark(fact: EdgeFact | None) -> str:
     return letters[square] if letters else ""
 
 
-def evidence_words(fact: EdgeFact | None) -> str:
+def evidence_words(fact: EdgeFact | None, between: str = ", effect ") -> str:
     """Say what evidence there is, such as ``specific, effect +0.42, carried``."""
     if fact is None or fact.verdict is None:
         return ""
     if not fact.has_effect or fact.effect is None:
         return NOT_MEASURED
-    said = [str(fact.verdict), f"effect {words.signed(fact.effect)}"]
+    said = [f"{fact.verdict}{between}{words.signed(fact.effect)}"]
     if fact.origin:
         said.append("carried and computed" if fact.origin == BOTH_ORIGINS else fact.origin)
     return ", ".join(said)
 
 
-def edge_words(fact: EdgeFact | None) -> str:
-    """Say all that was measured of an edge, with its mark; empty if nothing was."""
+def edge_lines(fact: EdgeFact | None, between: str = " ") -> list[str]:
+    """Say all that was measured of an edge: its mark and evidence, then worth and stability."""
     if fact is None:
-        return ""
-    said = [" ".join(filter(None, (mark(fact), evidence_words(fact))))]
+        return []
+    more = []
     if words.known(fact.worth):
-        said.append(f"worth {words.signed(float(fact.worth or 0.0), 3)} AUC")
+        more.append(f"worth {words.signed(float(fact.worth or 0.0), 3)} AUC")
     if fact.found_again is not None:
-        said.append("found again" if fact.found_again else "not found again")
-    return " · ".join(filter(None, said))
+        more.append("found again" if fact.found_again else "not found again")
+    evidence = " ".join(filter(None, (mark(fact), evidence_words(fact, between))))
+    return [line for line in (evidence, " · ".join(more)) if line]
+
+
+def edge_words(fact: EdgeFact | None) -> str:
+    """Say all that was measured of an edge in one line; empty if nothing was."""
+    return " · ".join(edge_lines(fact, ", effect "))
 
 
 def column_words(facts: EdgeFacts) -> str:
