@@ -60,22 +60,23 @@ def evidence_words(fact: EdgeFact | None, between: str = ", effect ") -> str:
     return ", ".join(said)
 
 
-def edge_lines(fact: EdgeFact | None, between: str = " ") -> list[str]:
-    """Say all that was measured of an edge: its mark and evidence, then worth and stability."""
+def edge_parts(fact: EdgeFact | None, between: str = " ") -> tuple[str, str, str]:
+    """Say what was measured of an edge: evidence with its mark, worth, whether it is found again.
+
+    Each is empty if it was not measured.
+    """
     if fact is None:
-        return []
-    more = []
-    if words.known(fact.worth):
-        more.append(f"worth {words.signed(float(fact.worth or 0.0), 3)} AUC")
-    if fact.found_again is not None:
-        more.append("found again" if fact.found_again else "not found again")
+        return "", "", ""
     evidence = " ".join(filter(None, (mark(fact), evidence_words(fact, between))))
-    return [line for line in (evidence, " · ".join(more)) if line]
+    known = fact.worth is not None and words.known(fact.worth)
+    worth = f"worth {words.signed(fact.worth or 0.0, 3)} AUC" if known else ""
+    again = {None: "", True: "found again", False: "not found again"}[fact.found_again]
+    return evidence, worth, again
 
 
 def edge_words(fact: EdgeFact | None) -> str:
     """Say all that was measured of an edge in one line; empty if nothing was."""
-    return " · ".join(edge_lines(fact, ", effect "))
+    return " · ".join(filter(None, edge_parts(fact, ", effect ")))
 
 
 def column_words(facts: EdgeFacts) -> str:
