@@ -52,6 +52,8 @@ def _card(study: Study, listed: LayerCatalogue, index: int, training: np.ndarray
         auc = float(listed.auc[index])
         figures.append(("AUC", words.fraction(auc) if words.known(auc) else "not scored"))
     found = measured_concepts(study).of(concept)
+    if found is not None and words.known(found.gap):
+        figures.append(("whole token", words.fraction(found.auc_token)))
     if found is not None and found.found_again is not None:
         again = "yes" if found.found_again else "no"
         figures.append(("found again", f"{again}, cosine {words.fraction(found.cosine)}"))

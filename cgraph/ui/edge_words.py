@@ -48,28 +48,35 @@ def mark(fact: EdgeFact | None) -> str:
     return letters[square] if letters else ""
 
 
-def evidence_words(fact: EdgeFact | None) -> str:
+def evidence_words(fact: EdgeFact | None, between: str = ", effect ") -> str:
     """Say what evidence there is, such as ``specific, effect +0.42, carried``."""
     if fact is None or fact.verdict is None:
         return ""
     if not fact.has_effect or fact.effect is None:
         return NOT_MEASURED
-    said = [str(fact.verdict), f"effect {words.signed(fact.effect)}"]
+    said = [f"{fact.verdict}{between}{words.signed(fact.effect)}"]
     if fact.origin:
         said.append("carried and computed" if fact.origin == BOTH_ORIGINS else fact.origin)
     return ", ".join(said)
 
 
-def edge_words(fact: EdgeFact | None) -> str:
-    """Say all that was measured of an edge, with its mark; empty if nothing was."""
+def edge_parts(fact: EdgeFact | None, between: str = " ") -> tuple[str, str, str]:
+    """Say what was measured of an edge: evidence with its mark, worth, whether it is found again.
+
+    Each is empty if it was not measured.
+    """
     if fact is None:
-        return ""
-    said = [" ".join(filter(None, (mark(fact), evidence_words(fact))))]
-    if words.known(fact.worth):
-        said.append(f"worth {words.signed(float(fact.worth or 0.0), 3)} AUC")
-    if fact.found_again is not None:
-        said.append("found again" if fact.found_again else "not found again")
-    return " · ".join(filter(None, said))
+        return "", "", ""
+    evidence = " ".join(filter(None, (mark(fact), evidence_words(fact, between))))
+    known = fact.worth is not None and words.known(fact.worth)
+    worth = f"worth {words.signed(fact.worth or 0.0, 3)} AUC" if known else ""
+    again = {None: "", True: "found again", False: "not found again"}[fact.found_again]
+    return evidence, worth, again
+
+
+def edge_words(fact: EdgeFact | None) -> str:
+    """Say all that was measured of an edge in one line; empty if nothing was."""
+    return " · ".join(filter(None, edge_parts(fact, ", effect ")))
 
 
 def column_words(facts: EdgeFacts) -> str:

@@ -29,6 +29,7 @@ function draw(table, data) {
   table.className = data.joined ? "joined" : "apart";
   table.classList.toggle("wide", data.wide);
   table.classList.toggle("roomy", data.roomy);
+  table.classList.toggle("noted", data.rows.some((row) => row.note.includes("\n")));
   add(table, "caption", "unseen", data.label);
   const top = add(add(table, "thead"), "tr");
   add(top, "td");

@@ -17,7 +17,7 @@ from cgraph.subgraph import GraphEdge, Subgraph, edges_at
 from cgraph.ui import words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.components.pair_matrix import pair_matrix
-from cgraph.ui.edge_words import column_words, edge_words
+from cgraph.ui.edge_words import column_words, edge_parts
 from cgraph.ui.graph_facts import Exported, Shown
 from cgraph.ui.matrix_drawing import MatrixPicture, draw_matrix
 from cgraph.ui.terms import term
@@ -223,5 +223,6 @@ def _table(
 
 
 def _note(shown: Shown, edge: GraphEdge) -> str:
+    evidence, worth, again = edge_parts(shown.of.facts.of(*edge.ends))
     bags = f"in {words.percent(edge.selection_rate)}"
-    return " · ".join(filter(None, (bags, edge_words(shown.of.facts.of(*edge.ends)))))
+    return "\n".join(filter(None, (" · ".join(filter(None, (bags, again))), evidence, worth)))
