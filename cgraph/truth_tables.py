@@ -137,6 +137,7 @@ EVIDENCE_PAIR_SCHEMA = pa.schema(
         ("n_controls_supported", pa.int32()),
         ("n_carried", pa.int32()),
         ("n_computed", pa.int32()),
+        ("n_both", pa.int32()),  # both carried and computed
         ("weight_effect", pa.float64()),  # rank correlation
         ("weight_effect_shuffled", pa.float64()),  # the same with edges shuffled, mean
         ("weight_effect_shuffled_high", pa.float64()),  # its 95 % point
