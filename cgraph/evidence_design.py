@@ -113,8 +113,7 @@ def tests_of(study: Study, layer: int, seed: int) -> Tests:
 
     seen = held_out_counts(study, layer - 1) >= LEAST_IMAGES
     unlinked = np.flatnonzero(~linked & linked.any(axis=0) & seen[:, None])
-    n_positive = int((edges.weights > 0).sum())
-    n_each = min(n_positive, MOST_REFERENCES, len(unlinked) // 2)
+    n_each = min(MOST_REFERENCES, len(unlinked) // 2)
     drawn = np.random.default_rng([seed, layer, 1]).choice(unlinked, 2 * n_each, replace=False)
     kinds = [EDGE] * len(parents), [REFERENCE] * n_each, [CONTROL] * n_each
     kind = np.concatenate([np.asarray(each, np.int8) for each in kinds])

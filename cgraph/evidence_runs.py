@@ -26,12 +26,9 @@ COLUMNS = (
     "effect",
     "carried",
     "other",  # mean effect of other atoms in the same state, not linked to the child
-    "above",  # share of those whose effect is at least as high
-    "below",  # and at most as high
+    "other_variance",  # of their effects; NaN of fewer than two
     "random",  # mean effect of random directions
     "beyond",  # what the block adds, over what it adds to matched atoms
-    "matched_above",  # share of the matched ones to which it adds at least as much
-    "matched_below",
     "n_matched",
     "could_flip",  # whether the child's label can flip as foretold
     "flipped",
@@ -234,19 +231,17 @@ def _columns(
         with np.errstate(invalid="ignore"):
             return np.where(n > 0, (values * among).sum(axis=0) / n, np.nan)
 
+    mean = share(other, unlinked)
     falls = (step < 0) == (sign > 0)
     flips = np.where(falls, before & ~after, ~before & after)
     return np.stack(
         [
             effect[0],
             carried[0],
-            share(other, unlinked),
-            share(other >= effect[0], unlinked),
-            share(other <= effect[0], unlinked),
+            mean,
+            np.where(unlinked.sum(axis=0) > 1, share((other - mean) ** 2, unlinked), np.nan),
             effect[1 + n_others :].mean(axis=0),
             share(added[0] - added[1:], near),
-            share(added[1:] >= added[0], near),
-            share(added[1:] <= added[0], near),
             near.sum(axis=0),
             np.where(falls, before, ~before),
             flips[0],

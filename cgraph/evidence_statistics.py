@@ -54,16 +54,16 @@ def false_discovery_rates(p_values: np.ndarray) -> np.ndarray:
 
 
 def conformal_p(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Return the share of references that score as low as each, both counted with itself.
+    """Return the share of references that score at least as high, each counted as one of them.
 
     Parameters
     ----------
     scores, references : ndarray of float
-        Lower is stronger; NaN scores give NaN, NaN references do not count.
+        NaN scores give NaN, NaN references do not count.
     """
     known = np.sort(references[np.isfinite(references)])
-    lower = np.searchsorted(known, scores, side="right")
-    return np.where(np.isfinite(scores), (1 + lower) / (1 + len(known)), np.nan)
+    higher = len(known) - np.searchsorted(known, scores, side="left")
+    return np.where(np.isfinite(scores), (1 + higher) / (1 + len(known)), np.nan)
 
 
 def draw_resamples(n_images: int, rng: np.random.Generator) -> np.ndarray:
@@ -136,8 +136,7 @@ def judge(tests: Tests, images: list[dict[str, np.ndarray]], seed: tuple[int, ..
 _NUMBERS = (
     "effect", "effect_low", "effect_high", "control", "beyond", "beyond_low", "beyond_high",
     "carried", "computed", "computed_low", "computed_high", "flips", "flips_control",
-    "score", "score_against", "p_images", "p_images_against", "matched_score",
-    "matched_score_against", "p_beyond",
+    "excess", "p_images", "p_images_against", "p_beyond",
 )  # fmt: skip
 
 
@@ -145,7 +144,6 @@ def _summary(
     columns: dict[str, np.ndarray], sign: np.ndarray, draws: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return means, intervals and scores of the tests of one parent."""
-    up = sign > 0
     effect, carried = columns["effect"] * sign, columns["carried"] * sign
     over_other = effect - columns["other"] * sign
     over_random = effect - columns["random"] * sign
@@ -165,8 +163,8 @@ def _summary(
         p = (1 + (again <= 0).sum(axis=0)) / (1 + len(again))
         return np.where(np.isfinite(means(values)), p, np.nan)
 
-    above, below = means(columns["above"]), means(columns["below"])
-    matched = means(columns["matched_above"]), means(columns["matched_below"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = means(over_other) / np.sqrt(means(columns["other_variance"]))
     can = columns["could_flip"] > 0
     return {
         "n_images": np.full(len(sign), len(effect), dtype=float),
@@ -177,12 +175,9 @@ def _summary(
         "control": np.fmax(means(columns["other"] * sign), means(columns["random"] * sign)),
         "flips": means(np.where(can, columns["flipped"], np.nan)),
         "flips_control": means(np.where(can, columns["other_flipped"], np.nan)),
-        "score": np.where(up, above, below),
-        "score_against": np.where(up, below, above),
+        "excess": excess,
         "p_images": np.fmax(p_value(over_other), p_value(over_random)),
         "p_images_against": np.fmax(p_value(-over_other), p_value(-over_random)),
-        "matched_score": np.where(enough, np.where(up, *matched), np.nan),
-        "matched_score_against": np.where(enough, np.where(up, *matched[::-1]), np.nan),
         "p_beyond": p_value(beyond),
     }
 
@@ -191,14 +186,14 @@ def _verdicts(tests: Tests, table: dict[str, np.ndarray]) -> Judged:
     """Add what depends on all tests of the pair: rates of false discovery, origins, verdicts."""
     edges, reference, up = tests.kind == EDGE, tests.kind == REFERENCE, tests.sign > 0
 
-    def p_of(score: str, against: str, p_images: str) -> np.ndarray:
-        # References have one sign; for the other, their scores the other way round count.
-        same, mirrored = (conformal_p(table[score], table[s][reference]) for s in (score, against))
-        return np.fmax(np.where(up, same, mirrored), table[p_images])
+    def p_of(name: str, p_images: str, way: int = 1) -> np.ndarray:
+        # References foretell a rise; for a fall theirs count upside down.
+        score, known = way * table[name], way * table[name][reference]
+        beyond = np.where(up, conformal_p(score, known), conformal_p(score, -known))
+        return np.fmax(beyond, table[p_images])
 
-    p = p_of("score", "score_against", "p_images")
-    p_against = p_of("score_against", "score", "p_images_against")
-    p_specific = p_of("matched_score", "matched_score_against", "p_beyond")
+    p, p_against = p_of("excess", "p_images"), p_of("excess", "p_images_against", -1)
+    p_specific = p_of("beyond", "p_beyond")
     q = _rates(p, edges)
     q_against, q_specific = _rates(p_against, edges), _rates(p_specific, edges)
     effect, beyond = table["effect"], table["beyond"]
@@ -211,7 +206,7 @@ def _verdicts(tests: Tests, table: dict[str, np.ndarray]) -> Judged:
         [NOT_MEASURED, SPECIFIC, SUPPORTED, CONTRADICTED],
         NO_EFFECT,
     )
-    names = [name for name in table if not name.startswith(("score", "p_", "matched"))]
+    names = [name for name in table if not name.startswith(("excess", "p_"))]
     origin = np.where(supported | contradicted, _origins(table, supported), NO_ORIGIN)
     return Judged(
         {
