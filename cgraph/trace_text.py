@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cgraph.concept import ConceptId
 from cgraph.trace import ActiveConcept, Trace, TraceEdge
@@ -11,7 +11,9 @@ N_PARENTS = 3
 """Most active parents that are named behind a concept."""
 
 
-def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
+def trace_text(
+    trace: Trace, name_of: Callable[[ConceptId], str], outside: Sequence[str] = ()
+) -> str:
     """Return what a trace says, layer by layer.
 
     Parameters
@@ -19,6 +21,8 @@ def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
     trace : Trace
     name_of : callable
         What people call a concept; empty for one without a name.
+    outside : sequence of str, optional
+        For each layer, what the graph cannot see of it.
 
     Returns
     -------
@@ -40,6 +44,7 @@ def trace_text(trace: Trace, name_of: Callable[[ConceptId], str]) -> str:
     for layer, concepts in enumerate(trace.layers, start=1):
         share = "" if trace.explained is None else f", explains {trace.explained[layer - 1]:.0%}"
         lines += ["", f"layer {layer}: {len(concepts)} active{share}"]
+        lines += [f"  {sentence}" for sentence in outside[layer - 1 : layer]]
         width = max((len(called(active.concept)) for active in concepts), default=0)
         for active in concepts:
             parents = strongest.get(active.concept, [])[:N_PARENTS]

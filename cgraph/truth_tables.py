@@ -176,7 +176,7 @@ LEAKAGE_SCHEMA = pa.schema(
     [
         ("layer", pa.int16()),
         ("from_class", pa.float64()),  # relative change when the class token before is its mean
-        ("from_patches", pa.float64()),  # when the patch tokens before are theirs; NaN at layer 1
+        ("from_patches", pa.float64()),  # when all other tokens before are theirs
         ("labels_from_class", pa.float64()),  # share of active labels lost by the same
         ("labels_from_patches", pa.float64()),
         ("left_out", pa.float64()),  # share of the token's variance that its code leaves out
@@ -185,7 +185,8 @@ LEAKAGE_SCHEMA = pa.schema(
         ("outside", pa.float64()),  # share of `from_class + from_patches` that is patches
     ]
 )
-"""Columns of ``truth/leakage.arrow``, a row for each layer."""
+"""Columns of ``truth/leakage.arrow``, a row for each layer. Shares of class token and patches are
+NaN where the study reads no class token; AUCs are at layer 1, and means over scored concepts."""
 
 LEAKAGE_CONCEPT_SCHEMA = pa.schema(
     [

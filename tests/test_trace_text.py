@@ -33,3 +33,10 @@ def test_lines_by_hand():
 def test_an_unusual_image_is_called_so():
     text = trace_text(dataclasses.replace(hand_trace(), unusual=True), lambda c: "")
     assert "read the trace with care" in text.split("\n")[1]
+
+
+def test_what_the_graph_cannot_see_stands_under_its_layer():
+    lines = trace_text(hand_trace(), lambda c: "", ["one.", "two.", "three."]).split("\n")
+    place = next(n for n, line in enumerate(lines) if line.startswith("layer 2"))
+    assert lines[place + 1] == "  two."
+    assert "one." not in "\n".join(lines[place:])
