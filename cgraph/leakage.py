@@ -93,13 +93,13 @@ def input_sums(source: Source, rows: tuple[int, ...]) -> Arrays:
     """
     from cgraph.block_inputs import BlockInputs
 
-    total = 0.0
+    parts = []
     for start in range(0, len(rows), _BATCH):
         kept = BlockInputs.of(source.model, source.pixels(rows[start : start + _BATCH]))
-        total = total + np.stack(
+        parts.append(
             [_numbers(kept.output(layer)).sum(axis=0) for layer in range(source.model.n_layers)]
         )
-    return {"sum": np.asarray(total)}
+    return {"sum": np.sum(parts, axis=0)}
 
 
 def _numbers(tokens: torch.Tensor) -> np.ndarray:
