@@ -161,6 +161,7 @@ def _planted(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
+    from cgraph.outside import outside
     from cgraph.store import write_bytes
     from cgraph.study import Study
     from cgraph.study_graph import edge_facts
@@ -192,8 +193,9 @@ def _trace(options: argparse.Namespace) -> int:
 
     facts = edge_facts(study)
     if options.json != "-":
+        unseen = [layer.sentence() for layer in outside(study) or ()]
         for trace in traces:
-            print(trace_text(trace, name_of, facts))
+            print(trace_text(trace, name_of, facts, unseen))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
         write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())

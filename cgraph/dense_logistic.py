@@ -91,7 +91,7 @@ def fit_dense(
             "same images, at least one."
         )
     prevalence = targets.mean(axis=0)
-    if targets.shape[1] and not (0 < prevalence.min() and prevalence.max() < 1):
+    if targets.shape[1] and not (prevalence.min() > 0 and prevalence.max() < 1):
         raise DataError("A target has the same value for all images; leave it out.")
     mean = features.mean(axis=0, dtype=np.float64)
     whitening = whitener(features - mean)

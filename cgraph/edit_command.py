@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from cgraph.edit_tables import changes_csv
     from cgraph.edits import SavedEdit
     from cgraph.images import open_images, sample_rows
+    from cgraph.outside import caveat
     from cgraph.store import write_bytes
     from cgraph.study import Study
     from cgraph.tracing import load_model
@@ -88,6 +89,9 @@ def run(options: argparse.Namespace) -> int:
         raise ImageError(f"None of the {len(rows)} images of {options.images} could be read.")
     write_bytes(options.out, "".join(table).encode())
     _print_summary(sums, n_done, saved, options.out)
+    unseen = caveat(study, sums)
+    if unseen is not None:
+        print(unseen)
     return 1 if n_failed else 0
 
 

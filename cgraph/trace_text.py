@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cgraph.concept import ConceptId
 from cgraph.edge_facts import EdgeFacts
@@ -14,7 +14,10 @@ N_PARENTS = 3
 
 
 def trace_text(
-    trace: Trace, name_of: Callable[[ConceptId], str], facts: EdgeFacts | None = None
+    trace: Trace,
+    name_of: Callable[[ConceptId], str],
+    facts: EdgeFacts | None = None,
+    outside: Sequence[str] = (),
 ) -> str:
     """Return what a trace says, layer by layer.
 
@@ -25,6 +28,8 @@ def trace_text(
         What people call a concept; empty for one without a name.
     facts : EdgeFacts, optional
         What was measured of the edges: verdict and effect stand behind a weight.
+    outside : sequence of str, optional
+        For each layer, what the graph cannot see of it.
 
     Returns
     -------
@@ -46,6 +51,7 @@ def trace_text(
     for layer, concepts in enumerate(trace.layers, start=1):
         share = "" if trace.explained is None else f", explains {trace.explained[layer - 1]:.0%}"
         lines += ["", f"layer {layer}: {len(concepts)} active{share}"]
+        lines += [f"  {sentence}" for sentence in outside[layer - 1 : layer]]
         width = max((len(called(active.concept)) for active in concepts), default=0)
         for active in concepts:
             parents = strongest.get(active.concept, [])[:N_PARENTS]

@@ -42,3 +42,10 @@ def test_verdicts_stand_behind_weights():
     assert line.endswith("L2/0 (+3.00; specific, effect +1.00, both), L2/1 (+1.00; not measured)")
     without = trace_text(hand_trace(), lambda c: "", hand_facts("worth"))
     assert without == trace_text(hand_trace(), lambda c: "")
+
+
+def test_what_the_graph_cannot_see_stands_under_its_layer():
+    lines = trace_text(hand_trace(), lambda c: "", outside=["one.", "two.", "three."]).split("\n")
+    place = next(n for n, line in enumerate(lines) if line.startswith("layer 2"))
+    assert lines[place + 1] == "  two."
+    assert "one." not in "\n".join(lines[place:])
