@@ -47,6 +47,30 @@ ROLLOUT_SCHEMA = pa.schema(
 )
 """Columns of ``truth/rollout.arrow``; means over the scored concepts of a layer."""
 
+REFITTED_EDGE_SCHEMA = pa.schema(
+    [
+        ("start", pa.int16()),  # start layer of the rollouts that it was fitted for
+        ("child_layer", pa.int16()),
+        ("weight", pa.float32()),  # log-odds per label, or per probability 1 that is passed on
+    ]
+)
+"""Columns of ``truth/refitted-edges.arrow``: for every start layer, rising, a row for each edge of
+the graph into a later layer, in the order of ``graph/edges.arrow``. Not what people read."""
+
+REFITTED_CONCEPT_SCHEMA = pa.schema(
+    [
+        ("start", pa.int16()),
+        ("layer", pa.int16()),
+        ("index", pa.int32()),
+        ("intercept", pa.float32()),  # less the log-odds of the prevalence, as of a balanced fit
+        ("slope", pa.float32()),
+        ("offset", pa.float32()),
+        ("threshold", pa.float32()),
+    ]
+)
+"""Columns of ``truth/refitted-concepts.arrow``: for every start layer, rising, a row for each
+concept of a later layer, with what ``graph/concepts.arrow`` holds of its edge predictor."""
+
 REFERENCE_SCHEMA = pa.schema(
     [
         ("start", pa.int16()),
@@ -75,16 +99,20 @@ class token* also from every start layer to the last."""
 
 DECODED_SCHEMA = pa.schema(
     [
-        ("start", pa.int16()),
-        ("rule", pa.string()),  # of ROLLOUT_SCHEMA, or: true labels, mean token
+        ("start", pa.int16()),  # 0 of TRUE_LABELS and MEAN_TOKEN, which no rollout led to
+        ("rule", pa.string()),  # of ROLLOUT_SCHEMA, or one of these two
         ("probability", pa.string()),
         ("cosine", pa.float64()),  # decoded to real class token, both less the mean
         ("explained_variance", pa.float64()),
         ("same_top", pa.float64()),  # share of images with the same top class; NaN without a head
         ("n_images", pa.int32()),
+        ("decoder", pa.string()),  # how tokens were made of labels; of cgraph.rollout_decoding
     ]
 )
 """Columns of ``truth/decoded.arrow``: what rolled-out labels of layer L mean for the model."""
+
+TRUE_LABELS, MEAN_TOKEN = "true labels", "mean token"
+"""What rows of ``decoded`` are to be read beside: the decoder at its best, and knowing nothing."""
 
 EDGE_KEY = [
     ("parent_layer", pa.int16()),
@@ -224,7 +252,12 @@ DIRECTION_SCHEMA = pa.schema(
 A_TO_B, B_TO_A, BOTH_WAYS, NEITHER = DIRECTIONS = ("A → B", "B → A", "both", "neither")
 
 TABLES: dict[str, dict[str, pa.Schema]] = {
-    "rollout": {"rollout": ROLLOUT_SCHEMA, "decoded": DECODED_SCHEMA},
+    "rollout": {
+        "rollout": ROLLOUT_SCHEMA,
+        "decoded": DECODED_SCHEMA,
+        "refitted-edges": REFITTED_EDGE_SCHEMA,
+        "refitted-concepts": REFITTED_CONCEPT_SCHEMA,
+    },
     "references": {"references": REFERENCE_SCHEMA},
     "evidence": {"evidence": EVIDENCE_SCHEMA, "evidence-pairs": EVIDENCE_PAIR_SCHEMA},
     "worth": {"worth": WORTH_SCHEMA},
