@@ -16,6 +16,7 @@ child's score.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +25,14 @@ import numpy as np
 
 from cgraph.agreement import LayerStates, States
 from cgraph.concept import ConceptId
-from cgraph.edits import Edit, RolloutSettings
+from cgraph.edits import (
+    PLAIN_RULE,
+    PLAIN_RULES,
+    REFITTED_RULE,
+    Edit,
+    RolloutSettings,
+    Rule,
+)
 from cgraph.errors import ConfigError, StudyError
 from cgraph.graph import ConceptGraph
 from cgraph.intervention import NetworkRun, usual_coefficient
@@ -144,6 +152,72 @@ class Answer:
         )
 
 
+def default_rule(study: Study) -> Rule:
+    """Return the rule of rollouts where none was asked for.
+
+    ``refitted`` where `cgraph evaluate` has fitted its predictors: its probabilities are nearest to
+    what a direct fit from the start layer reaches. Otherwise ``max``.
+    """
+    return REFITTED_RULE if study.is_measured("rollout") else PLAIN_RULE
+
+
+def settled(study: Study, settings: RolloutSettings) -> RolloutSettings:
+    """Return settings that name their rule: the study's default where they named none.
+
+    Probabilities other than calibrated ones are not what ``refitted`` passes on: with them the
+    default is ``max``, too.
+
+    Raises
+    ------
+    ConfigError
+        If they ask for ``refitted`` and the study lacks its predictors.
+    """
+    if settings.rule == REFITTED_RULE and not study.is_measured("rollout"):
+        raise ConfigError(
+            f"The study {study.name!r} has no predictors for the rule {REFITTED_RULE}. Run "
+            f"`cgraph evaluate {study.path} --only rollout`, or choose one of "
+            f"{', '.join(PLAIN_RULES)}."
+        )
+    if settings.rule is not None:
+        return settings
+    usual = default_rule(study) if settings.probability == "calibrated" else PLAIN_RULE
+    return dataclasses.replace(settings, rule=usual)
+
+
+def rolled_through(
+    study: Study, settings: RolloutSettings, start: int
+) -> tuple[ConceptGraph, list[np.ndarray] | None]:
+    """Return the graph that labels run through from a layer, and what active concepts pass on.
+
+    Parameters
+    ----------
+    study : Study
+    settings : RolloutSettings
+        As `settled` returns them.
+    start : int
+        1 … L.
+
+    Returns
+    -------
+    graph : ConceptGraph
+        The study's own, or for the rule ``refitted`` the one with its predictors.
+    inputs : list of ndarray, or None
+        As `passed_on` returns them; refitted predictors always take labels.
+
+    Raises
+    ------
+    StudyError
+        As `passed_on`.
+    ConfigError
+        As `settled`.
+    """
+    if settled(study, settings).rule != REFITTED_RULE:
+        return study.graph, passed_on(study)
+    graph = study.refitted(start)
+    assert graph is not None  # `settled` has refused a study without it
+    return graph, None
+
+
 def passed_on(study: Study) -> list[np.ndarray] | None:
     """Return what an active concept passes on, for each layer; None for 1, as with labels.
 
@@ -192,6 +266,7 @@ def graph_answer(
     Parameters
     ----------
     graph : ConceptGraph
+        From `rolled_through`.
     labels : ndarray of bool, shape (1, n_concepts)
         Of the start layer, as the image has them; `RolloutSettings.start_of` says which it is.
     edit : Edit
@@ -199,7 +274,7 @@ def graph_answer(
     key : int
         As for `cgraph.rollout.rollout`.
     inputs : sequence of ndarray, optional
-        From `passed_on`.
+        From `rolled_through`.
 
     Raises
     ------
@@ -257,6 +332,8 @@ def causes(
     inputs: Sequence[np.ndarray] | None = None,
 ) -> tuple[Cause, ...]:
     """Return what moved a concept in the graph, the largest contribution first.
+
+    Graph and inputs are those that the answer was made with.
 
     Empty at the start layer, and for a concept that the edit itself sets.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cgraph.edits import PLAIN_RULE, REFITTED_RULE, RULES
 from cgraph.errors import CgraphError, ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -43,11 +45,18 @@ def add_parser(commands: Any) -> None:
     edit.add_argument("--study", required=True, help="a study folder or zip file")
     edit.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     edit.add_argument("--max-images", type=int, metavar="N", help="size of a seeded sample")
+    edit.add_argument(
+        "--rule",
+        choices=RULES,
+        help="how labels run through the graph; what the edit says if left out, and where it says "
+        f"nothing, {REFITTED_RULE} if the study has it, else {PLAIN_RULE}",
+    )
     edit.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
+    from cgraph.counterfactual import settled
     from cgraph.edit_tables import changes_csv
     from cgraph.edits import SavedEdit
     from cgraph.images import open_images, sample_rows
@@ -63,6 +72,10 @@ def run(options: argparse.Namespace) -> int:
     saved = SavedEdit.from_json(text)
     study = Study.open(options.study)
     _check(saved, study)
+    settings = saved.settings
+    if options.rule is not None:
+        settings = dataclasses.replace(settings, rule=options.rule)
+    saved = dataclasses.replace(saved, settings=settled(study, settings))
     images = open_images(options.images)
     rows = sample_rows(len(images), options.max_images, saved.settings.seed)
     model = load_model(study)
@@ -141,7 +154,7 @@ def _answers(
 ) -> tuple[dict[str, States], dict[str, list[int]]]:
     """Return the answers about a batch, and which images an answer says nothing about."""
     from cgraph import intervention
-    from cgraph.counterfactual import passed_on, states_of_rollouts, states_of_runs
+    from cgraph.counterfactual import rolled_through, states_of_rollouts, states_of_runs
     from cgraph.edits import Edit
     from cgraph.rollout import rollout
 
@@ -151,9 +164,9 @@ def _answers(
     edited = intervention.run(study, model, pixels, edit)
     start = settings.start_of(edit, study.n_layers)
     labels = plain.codes[start - 1].dense_labels()
-    inputs = passed_on(study)
+    graph, inputs = rolled_through(study, settings, start)
     before, after = (
-        rollout(study.graph, labels, start, settings, part, keys=batch.rows, inputs=inputs)
+        rollout(graph, labels, start, settings, part, keys=batch.rows, inputs=inputs)
         for part in (Edit(), edit)
     )
     answers = {

@@ -16,13 +16,22 @@ from typing import Any, Literal, get_args
 from cgraph.concept import ConceptId
 from cgraph.errors import ConfigError
 
-Rule = Literal["max", "top-k", "sample", "probabilities"]
-Probability = Literal["calibrated", "prior"]
+Rule = Literal["max", "top-k", "sample", "probabilities", "refitted"]
+Probability = Literal["calibrated", "prior", "balanced"]
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 """How labels of a layer follow from its probabilities; `cgraph.rollout` says what each does."""
 
 PROBABILITIES: tuple[Probability, ...] = get_args(Probability)
+
+REFITTED_RULE: Rule = "refitted"
+"""The rule with predictors of its own, which `cgraph evaluate` fits."""
+
+PLAIN_RULE: Rule = "max"
+"""The default rule where nothing was refitted."""
+
+PLAIN_RULES: tuple[Rule, ...] = tuple(rule for rule in RULES if rule != REFITTED_RULE)
+"""Rules that need the edges alone, which every study has."""
 
 SCHEMA = 1
 """Version of the JSON that `SavedEdit.to_json` writes."""
@@ -115,8 +124,9 @@ class RolloutSettings:
 
     Attributes
     ----------
-    rule : {"max", "top-k", "sample", "probabilities"}
-        How labels of a layer follow from its probabilities.
+    rule : {"max", "top-k", "sample", "probabilities", "refitted"} or None
+        How labels of a layer follow from its probabilities. None: the best that a study has, as
+        `cgraph.counterfactual.default_rule` decides; of a graph alone, `PLAIN_RULE`.
     start : int or None
         Layer whose labels are given; later ones are predicted. None: the first edited layer.
     n_draws : int
@@ -126,13 +136,20 @@ class RolloutSettings:
     k : int or None
         Concepts that the rule ``top-k`` puts on in each layer. None: as many as are active in an
         average training image.
-    probability : {"calibrated", "prior"}
+    probability : {"calibrated", "prior", "balanced"}
         ``calibrated``: by each concept's Platt pair, fitted at natural prevalence. ``prior``: the
         balanced fit with its intercept moved by log(π/(1−π)) to the prevalence π (King and Zeng
-        2001).
+        2001). ``balanced``: the balanced fit as it is, for a world where half the images have every
+        concept: for measuring what that does, never to be believed.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed, or the rule ``refitted`` is asked for with other than calibrated
+        probabilities, on which its predictors were fitted.
     """
 
-    rule: Rule = "max"
+    rule: Rule | None = None
     start: int | None = None
     n_draws: int = 50
     seed: int = 0
@@ -140,12 +157,18 @@ class RolloutSettings:
     probability: Probability = "calibrated"
 
     def __post_init__(self) -> None:
-        _one_of("rule", self.rule, RULES)
+        if self.rule is not None:
+            _one_of("rule", self.rule, RULES)
         _one_of("probability", self.probability, PROBABILITIES)
         _whole("start", self.start, 1, LARGEST, optional=True)
         _whole("n_draws", self.n_draws, 1, MOST_DRAWS)
         _whole("seed", self.seed, 0, LARGEST)
         _whole("k", self.k, 1, LARGEST, optional=True)
+        if self.rule == REFITTED_RULE and self.probability != "calibrated":
+            raise ConfigError(
+                f"The rule {REFITTED_RULE} passes calibrated probabilities on, and "
+                f"{self.probability} ones were asked for. Choose calibrated, or another rule."
+            )
 
     def start_of(self, edit: Edit, n_layers: int) -> int:
         """Return the start layer for an edit.

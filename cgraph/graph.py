@@ -11,6 +11,7 @@ balanced log-odds of a child are its intercept plus the sum of weight times inpu
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,12 @@ class ConceptGraph:
     """The concepts of every layer and the edges between adjacent layers; immutable.
 
     Use `ConceptGraph.from_tables`; the constructor takes parts that were checked there.
+
+    Attributes
+    ----------
+    refitted_from : int or None
+        Start layer of the rollouts that the predictors were refitted for; None where weights and
+        intercepts are those of the edges that people read.
     """
 
     def __init__(
@@ -38,7 +45,9 @@ class ConceptGraph:
         layer_starts: np.ndarray,
         layers: tuple[LayerEdges, ...],
         n_train_images: int | None,
+        refitted_from: int | None = None,
     ) -> None:
+        self.refitted_from = refitted_from
         self._columns = columns
         self._layer_starts = layer_starts
         self._layers = layers
@@ -95,6 +104,38 @@ class ConceptGraph:
         looking at and for following paths.
         """
         return ConceptGraph(self._columns, self._layer_starts, tuple(layers), self._n_train_images)
+
+    def refitted(
+        self, start: int, weights: Sequence[np.ndarray], columns: dict[str, np.ndarray]
+    ) -> ConceptGraph:
+        """Return a graph of the same edges with the predictors of rollouts from one layer.
+
+        Parameters
+        ----------
+        start : int
+            1 … L.
+        weights : sequence of ndarray of float32
+            Of the edges into layers start + 1 … L, each in the order of this graph.
+        columns : dict of str to ndarray
+            Columns such as ``intercept`` over the concepts of these layers.
+        """
+        self._check_layer(start, 1)
+        first = self._layer_starts[start]
+        replaced = {
+            name: np.concatenate([self._columns[name][:first], values])
+            for name, values in columns.items()
+        }
+        later = [
+            dataclasses.replace(edges, weights=values)
+            for edges, values in zip(self._layers[start - 1 :], weights, strict=True)
+        ]
+        return ConceptGraph(
+            {**self._columns, **replaced},
+            self._layer_starts,
+            (*self._layers[: start - 1], *later),
+            self._n_train_images,
+            start,
+        )
 
     def n_concepts(self, layer: int | None = None) -> int:
         """Return the number of concepts of a layer, or of all layers.

@@ -344,3 +344,42 @@ def hooked(blocks: torch.nn.ModuleList, note: BlockHook) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def skipped(blocks: torch.nn.ModuleList) -> Iterator[Callable[[Callable[..., Any]], None]]:
+    """Let a network run without its blocks: each hands on what it is given, the last what is put.
+
+    Yields a function that takes another one: what stands for the last block, from the tokens that
+    come in to those that go out, which may be of another number of images.
+
+    Whether a block returns its tokens alone or with others in a tuple is found when it is first
+    left out, by running it once on the same tokens.
+    """
+    put: dict[str, Callable[..., Any]] = {}
+
+    def forward_of(index: int, block: Any) -> Callable[..., Any]:
+        run = block.forward
+        extra: list[Any] = []
+
+        def forward(hidden: Any, *args: Any, **kwargs: Any) -> Any:
+            if not extra:
+                output = run(hidden, *args, **kwargs)
+                extra.append(output[1:] if isinstance(output, tuple) else None)
+            if index == len(blocks) - 1:
+                hidden = put["last"](hidden)
+            return hidden if extra[0] is None else (hidden, *extra[0])
+
+        return forward
+
+    def place(last: Callable[..., Any]) -> None:
+        put["last"] = last
+
+    kept = [block.forward for block in blocks]
+    for index, block in enumerate(blocks):
+        block.forward = forward_of(index, block)
+    try:
+        yield place
+    finally:
+        for block, forward in zip(blocks, kept, strict=True):
+            block.forward = forward

@@ -15,7 +15,7 @@ import numpy as np
 from cgraph.checkpoint import CONFIG_NAME, first_line, quiet_transformers, read_json
 from cgraph.errors import ConfigError, ModelError
 from cgraph.model_inputs import names_of_text_inputs, network_inputs, padding_of_texts
-from cgraph.model_structure import hooked
+from cgraph.model_structure import hooked, skipped
 from cgraph.vit import VisionModel
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CLASSES, TEXTS = "classes", "texts"
 """Kinds of output: probabilities of classes, or likeness to typed texts."""
+
+_TOKENS_AT_ONCE = 2**24
+"""Numbers of tokens, patches included, that lie in memory at once, for some 64 of them an image."""
 
 MOST_TEXTS = 24
 LONGEST_TEXT = 300
@@ -97,6 +100,62 @@ class Output:
             of_images = pooled if projection is None else projection(pooled)
             likeness = torch.nn.functional.normalize(of_images, dim=-1) @ of_texts.T
         return likeness.float().cpu().numpy()
+
+    def of_last_tokens(self, tokens: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+        """Return what the model makes of tokens of the last layer, without running its blocks.
+
+        Only the class token is put in place, with nothing in the places of the patches. So it is
+        first seen whether what comes after the last block reads them.
+
+        Parameters
+        ----------
+        tokens : ndarray of float32, shape (n, d_model)
+            Class tokens of layer L.
+        pixels : ndarray of float32, shape (1, *pixel_shape)
+            Any image, prepared: of it the network takes the number of its tokens only.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_classes) or (n, n_dimensions), or None
+            Logits, or embeddings of length 1 to be compared with those of texts; None if no class
+            token is read, or what follows the last block reads the patch tokens too.
+        """
+        if not self._vision.reads_class_token:
+            return None
+        found = self._after_blocks(tokens, pixels, 0.0)
+        few = slice(0, 8)
+        other = self._after_blocks(tokens[few], pixels, 1.0)
+        if not np.allclose(found[few], other, rtol=1e-3, atol=1e-4):
+            return None
+        return found
+
+    def _after_blocks(self, tokens: np.ndarray, pixels: np.ndarray, patches: float) -> np.ndarray:
+        """Run what follows the blocks on class tokens, with one value in every other token."""
+        import torch
+
+        given = torch.as_tensor(tokens, device=self._vision.device)
+        n_rows = max(1, _TOKENS_AT_ONCE // max(1, tokens.shape[1]) // 64)
+        found = []
+        with torch.inference_mode(), skipped(self._blocks) as place:
+            for first in range(0, len(given), n_rows):
+                part = given[first : first + n_rows]
+
+                def last(hidden: torch.Tensor, part: torch.Tensor = part) -> torch.Tensor:
+                    whole = hidden.new_full((len(part), *hidden.shape[1:]), patches)
+                    return self._vision.with_class_token(whole, part.to(hidden.dtype))
+
+                place(last)
+                values = torch.tensor(pixels, device=self._vision.device)
+                if self.kind == CLASSES:
+                    inputs = network_inputs(self._network, values)
+                    found.append(self._network(**inputs).logits)
+                    continue
+                inputs = network_inputs(self._network.vision_model, values)
+                pooled = self._network.vision_model(**inputs).pooler_output
+                projection = getattr(self._network, "visual_projection", None)
+                of_images = pooled if projection is None else projection(pooled)
+                found.append(torch.nn.functional.normalize(of_images, dim=-1))
+        return torch.cat(found).float().cpu().numpy()
 
     def _text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
         import torch

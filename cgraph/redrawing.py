@@ -20,7 +20,7 @@ from cgraph import intervention
 from cgraph.agreement import Agreement, States, agreement
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT
-from cgraph.counterfactual import passed_on, states_of_rollouts, states_of_runs
+from cgraph.counterfactual import rolled_through, settled, states_of_rollouts, states_of_runs
 from cgraph.edits import Edit, RolloutSettings
 from cgraph.errors import ConfigError, DataError, StudyError
 from cgraph.naming import ConceptName
@@ -309,7 +309,8 @@ def many_scenes(
         )
     if n_scenes < 1:
         raise ConfigError(f"n_scenes is {n_scenes}: it must be at least 1.")
-    settings, inputs = settings or RolloutSettings(), passed_on(study)
+    settings = settled(study, settings or RolloutSettings())
+    graph, inputs = rolled_through(study, settings, layer)
     rng = np.random.default_rng(seed)
     waiting = rng.permutation(study.rows(HELD_OUT)).tolist()
     rows: list[int] = []
@@ -342,7 +343,7 @@ def many_scenes(
         again = intervention.run(study, model, pixels_of(model, redrawn))
         labels = before.codes[layer - 1].dense_labels()
         plain, rolled = (
-            rollout(study.graph, labels, layer, settings, part, keys=batch, inputs=inputs)
+            rollout(graph, labels, layer, settings, part, keys=batch, inputs=inputs)
             for part in (Edit(), of_batch)
         )
         parts["graph"].append(_later(states_of_rollouts(plain, rolled, settings), layer + 1))

@@ -13,13 +13,16 @@ Rules, with p the probability of a concept given what was passed on from the lay
   the draws (of fewer draws more exact than the share of ones; Rao-Blackwell).
 - ``probabilities``: p itself is passed on (mean field); the score of a child is its expectation if
   parents were independent.
+- ``refitted``: p is passed on, too, and the predictors are others: of the same parents, fitted for
+  this start layer on what is passed on. `ConceptGraph.refitted` makes the graph that holds them.
 
-With the last two a concept counts as on where p reaches τ.
+With the last three a concept counts as on where p reaches τ.
 
 A balanced fit speaks of a world where half the images have the concept, and would light up hundreds
-in every layer. So p is never σ(score): it is ``calibrated`` by the Platt pair of the concept, or
-``prior``, σ(score + log(π/(1−π))) with the training prevalence π (King and Zeng 2001). A concept
-without a predictor has its prevalence as p, whatever its layer before holds.
+in every layer. So p is ``calibrated`` by the Platt pair of the concept, or ``prior``, σ(score +
+log(π/(1−π))) with the training prevalence π (King and Zeng 2001). The third kind, ``balanced``, is
+the paper's: p = σ(score), and on where p is at least ½. It is there to show that it explodes. A
+concept without a predictor has its prevalence as p, whatever its layer before holds.
 
 Random numbers depend on the seed, the layer, the key of an image and the draw alone: an edited and
 an unedited run of an image draw the same, and other images of the batch change nothing.
@@ -28,19 +31,24 @@ an unedited run of an image draw the same, and other images of the batch change 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgraph.edits import Edit, RolloutSettings
+from cgraph.edits import PLAIN_RULE, REFITTED_RULE, Edit, RolloutSettings
 from cgraph.errors import ConfigError, DataError
 from cgraph.graph import ConceptGraph
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CELLS = 2**23
 """Most cells (rows of draws × concepts) that are scored at a time, which bounds the memory."""
 
 _RAREST = 1e-6
+_MEAN_FIELD = ("probabilities", REFITTED_RULE)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,14 @@ class LayerModel:
     prevalence: np.ndarray
     fitted: np.ndarray
 
+    @cached_property
+    def _by_child(self) -> sparse.csr_array:
+        """The weights, shape ``(n_children, n_parents)``; parents rise, as summands do else."""
+        from scipy import sparse
+
+        shape = (self.n_children, len(self.starts) - 1)
+        return sparse.csc_array((self.weights, self.children, self.starts), shape=shape).tocsr()
+
     @property
     def n_children(self) -> int:
         """Number of concepts of the layer."""
@@ -115,6 +131,9 @@ class LayerModel:
         inputs : ndarray of bool or float, shape (n_rows, n_parents)
             Of the layer before. Only entries that are not 0 cost time.
         """
+        if inputs.dtype != bool and 4 * np.count_nonzero(inputs) > inputs.size:
+            dense = self._by_child @ np.ascontiguousarray(inputs.T, dtype=np.float64)
+            return (dense.T + self.intercept).astype(np.float32)
         rows, parents = np.nonzero(inputs)
         first = self.starts[parents]
         counts = self.starts[parents + 1] - first
@@ -132,12 +151,16 @@ class LayerModel:
         """Return p, float32, from balanced log-odds."""
         if kind == "calibrated":
             return _sigmoid(self.slope * scores + self.offset)
+        if kind == "balanced":
+            return _sigmoid(np.where(self.fitted, scores, _log_odds(self.prevalence)))
         return _sigmoid(np.where(self.fitted, scores, 0) + _log_odds(self.prevalence))
 
     def thresholds(self, kind: str) -> np.ndarray:
         """Return τ on the scale of `probabilities`."""
         if kind == "calibrated":
             return self.threshold
+        if kind == "balanced":
+            return np.full(self.n_children, 0.5, dtype=np.float32)
         # The score at which the calibrated p reaches τ, seen in the other world.
         with np.errstate(divide="ignore", invalid="ignore"):
             score = (_log_odds(self.threshold) - self.offset) / self.slope
@@ -230,10 +253,18 @@ def rollout(
     Raises
     ------
     ConfigError
-        If there is no such layer or concept, or an edit sets something before the start layer.
+        If there is no such layer or concept, an edit sets something before the start layer, or the
+        rule is ``refitted`` and the graph not one that was refitted for this start layer.
     DataError
         If labels, edits or keys do not fit together.
     """
+    settings = replace(settings, rule=settings.rule or PLAIN_RULE)
+    if (settings.rule == REFITTED_RULE) != (graph.refitted_from == start):
+        fitted = "its edges" if graph.refitted_from is None else f"start {graph.refitted_from}"
+        raise ConfigError(
+            f"The rule is {settings.rule} from layer {start}, and the predictors of this graph are "
+            f"those of {fitted}. Give the graph of `cgraph.counterfactual.rolled_through`."
+        )
     labels = np.array(labels, dtype=bool, ndmin=2)
     n_images = len(labels)
     if not 1 <= start <= graph.n_layers:
@@ -297,11 +328,11 @@ def _run(
             forced = np.repeat(forced, repeats, axis=0)
             p = np.where(forced >= 0, np.float32(forced == 1), p)
             chosen = np.where(forced >= 0, forced == 1, chosen)
-        current = p if settings.rule == "probabilities" else chosen
+        current = p if settings.rule in _MEAN_FIELD else chosen
         mean_p, mean_passed, mean_score = (
             _means(array, n_images, repeats) for array in (p, current, scores)
         )
-        if settings.rule in ("sample", "probabilities"):
+        if settings.rule == "sample" or settings.rule in _MEAN_FIELD:
             reached = mean_p >= model.thresholds(settings.probability)
             chosen = (
                 reached
@@ -338,7 +369,9 @@ def _chosen(
             for key in keys
         ]
         return np.concatenate(draws) < p if draws else np.zeros(p.shape, dtype=bool)
-    # τ is one on the calibrated p, whichever p is reported.
+    if settings.probability == "balanced":
+        return p >= model.thresholds("balanced")
+    # τ is one on the calibrated p, be that or the other natural p what is reported.
     return model.probabilities(scores, "calibrated") >= model.threshold
 
 

@@ -42,6 +42,7 @@ from cgraph.manifest import (
 from cgraph.naming import ConceptName
 from cgraph.novelty import Usual
 from cgraph.object_paths import study_path
+from cgraph.refitted_predictors import refitted_graph
 from cgraph.store import (
     codes_from_table,
     file_record,
@@ -86,6 +87,7 @@ class Study:
         self._checked: set[str] = set()
         self._codes: dict[int, Codes] = {}
         self._training_codes: dict[int, Codes] = {}
+        self._refitted: dict[int, ConceptGraph] = {}
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
@@ -354,6 +356,23 @@ class Study:
         with fitting(self.path / path):
             check_columns(found, TABLES[measurement][table])
         return found
+
+    def refitted(self, start: int) -> ConceptGraph | None:
+        """Return the graph with the predictors of rollouts from a layer; None if not measured.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such layer.
+        """
+        if self._layer(start) not in self._refitted:
+            edges = self.measured("refitted-edges")
+            concepts = self.measured("refitted-concepts")
+            if edges is None or concepts is None:
+                return None
+            with fitting(self.path / truth_file("refitted-edges")):
+                self._refitted[start] = refitted_graph(self.graph, edges, concepts, start)
+        return self._refitted[start]
 
     @property
     def truth(self) -> dict[str, float | int]:

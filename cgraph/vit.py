@@ -378,6 +378,12 @@ class VisionModel:
             read = (output.float() * weights).sum(dim=1) / weights.sum(dim=1)
         return read.float().cpu().numpy()
 
+    def with_class_token(self, output: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return a block's output ``(n, tokens, d_model)`` with other class tokens."""
+        output = output.clone()
+        output[:, self._structure.class_rows[0]] = tokens
+        return output
+
     def add_to_tokens(self, output: torch.Tensor, added: np.ndarray) -> torch.Tensor:
         """Return a block's output ``(n, tokens, d_model)`` with something added.
 

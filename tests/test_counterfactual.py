@@ -19,7 +19,7 @@ from cgraph.counterfactual import (
     states_of_rollouts,
 )
 from cgraph.edit_tables import COLUMNS, changes_csv
-from cgraph.edits import RULES, Edit, RolloutSettings
+from cgraph.edits import PLAIN_RULES, Edit, RolloutSettings
 from cgraph.errors import ConfigError
 from cgraph.rollout import rollout
 
@@ -75,7 +75,7 @@ def test_before_is_rolled_out_and_never_the_true_labels():
     assert answer.n_changed == 0
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", PLAIN_RULES)
 @pytest.mark.parametrize("seed", range(4))
 def test_causes_add_up_to_the_change_of_the_score(rule, seed):
     graph, _ = random_graph(SIZES, 0.6, seed)

@@ -78,7 +78,11 @@ def test_a_short_file_is_enough():
         ({"cgraph_edit": 1, "rollout": {"seed": 1.5}}, "seed is 1.5"),
         ({"cgraph_edit": 1, "rollout": {"seed": 10**12}}, "at most 999999999999"),
         ({"cgraph_edit": 1, "rollout": {"start": True}}, "start is True"),
-        ({"cgraph_edit": 1, "rollout": {"probability": "balanced"}}, "calibrated, prior"),
+        ({"cgraph_edit": 1, "rollout": {"probability": "halved"}}, "calibrated, prior, balanced"),
+        (
+            {"cgraph_edit": 1, "rollout": {"rule": "refitted", "probability": "prior"}},
+            "passes calibrated probabilities on, and prior ones",
+        ),
         ({"cgraph_edit": 1, "study": 3}, "study of the edit is 3"),
     ],
 )

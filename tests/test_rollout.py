@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cgraph import rollout as module
 from cgraph.concept import ConceptId
-from cgraph.edits import PROBABILITIES, RULES, Edit, RolloutSettings
+from cgraph.edits import PLAIN_RULES, PROBABILITIES, Edit, RolloutSettings
 from cgraph.errors import ConfigError, DataError
 from cgraph.rollout import rollout, usual_number
 
@@ -35,6 +35,8 @@ def probability_by_hand(graph, layer, weights, inputs, index, kind):
     score = record.intercept + sum(
         float(w) * float(x) for w, x in zip(weights[layer - 2][index], inputs, strict=True)
     )
+    if kind == "balanced":
+        return sigmoid(score)
     if kind == "prior":
         return sigmoid(score + prior)
     return sigmoid(record.slope * score + record.offset)
@@ -64,9 +66,10 @@ def by_hand(graph, weights, labels, start, rule, kind, edit=None, k=None):
             for i in range(n):
                 record = graph.record(ConceptId(layer, i))
                 tau = record.threshold if record.fitted else 0.5
-                # In every world a label is on where the calibrated p reaches τ.
+                # In every natural world a label is on where the calibrated p reaches τ.
                 calibrated = probability_by_hand(graph, layer, weights, passed, i, "calibrated")
-                on.append(float(calibrated >= tau))
+                # But for the paper's own, where it is on from one half.
+                on.append(float(p[i] >= 0.5 if kind == "balanced" else calibrated >= tau))
         p, on = forced(layer, p), forced(layer, on)
         passed = p if rule == "probabilities" else on
         found.append((on, p))
@@ -93,7 +96,7 @@ def test_rules_without_chance_equal_loops_over_dense_weights(seed, rule, kind, s
         expected = by_hand(graph, weights, labels[row], start, rule, kind, edit, k)
         for place, (on, p) in enumerate(expected, start=1):
             np.testing.assert_allclose(found.probabilities[place][row], p, atol=2e-6)
-            if rule == "max" or kind == "calibrated":
+            if rule == "max" or kind in ("calibrated", "balanced"):
                 assert found.labels[place][row].tolist() == [bool(label) for label in on]
 
 
@@ -113,6 +116,75 @@ def test_sampling_tends_to_the_exact_probabilities():
     np.testing.assert_allclose(found.probabilities[1][0], p2, atol=1e-6)
     np.testing.assert_allclose(found.probabilities[2][0], exact, atol=0.025)
     np.testing.assert_allclose(found.passed[1][0], p2, atol=0.06)
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_few_and_many_inputs_are_summed_alike(share):
+    """Sparse and dense inputs take two ways to the same scores."""
+    graph, weights = random_graph((60, 40), 0.3, 3)
+    rng = np.random.default_rng(1)
+    inputs = np.where(rng.random((9, 60)) < share, rng.random((9, 60)), 0).astype(np.float32)
+    model = module.layer_model(graph, 2)
+    expected = inputs.astype(np.float64) @ weights[0].T.astype(np.float64) + model.intercept
+    np.testing.assert_allclose(model.scores(inputs), expected, atol=1e-5)
+    # To the last bit what an image gets when it is alone.
+    alone = np.concatenate([model.scores(inputs[row : row + 1]) for row in range(9)])
+    assert (model.scores(inputs) == alone).all()
+
+
+def refitted_by(graph, start, scale):
+    """A graph whose predictors from one layer on are the graph's own, weights multiplied."""
+    later = range(start + 1, graph.n_layers + 1)
+    names = ("intercept", "slope", "offset", "threshold")
+    columns = {n: np.concatenate([graph.column(layer, n) for layer in later]) for n in names}
+    weights = [graph.layer_edges(layer).weights * np.float32(scale) for layer in later]
+    return graph.refitted(start, weights, columns)
+
+
+def test_the_rule_refitted_passes_probabilities_through_weights_of_its_own():
+    graph, weights = random_graph(SIZES, 0.6, 11)
+    labels = np.random.default_rng(2).random((4, SIZES[1])) < 0.5
+    again = refitted_by(graph, 2, 1.0)
+    mean_field = rollout(graph, labels, 2, RolloutSettings("probabilities"))
+    for one, other in zip(
+        rollout(again, labels, 2, RolloutSettings("refitted")).probabilities,
+        mean_field.probabilities,
+        strict=True,
+    ):
+        assert (one == other).all()
+    doubled = rollout(refitted_by(graph, 2, 2.0), labels, 2, RolloutSettings("refitted"))
+    twice = [weights[0], *(2 * dense for dense in weights[1:])]
+    for row in range(4):
+        found = by_hand(graph, twice, labels[row], 2, "probabilities", "calibrated")
+        for place, (_, p) in enumerate(found, start=1):
+            np.testing.assert_allclose(doubled.probabilities[place][row], p, atol=2e-6)
+    # The graph that people read is as it was.
+    assert (graph.weight_matrix(3).toarray() == weights[1]).all()
+
+
+def test_refitted_predictors_are_for_one_rule_and_one_start_layer():
+    graph, _ = random_graph(SIZES, 0.6, 11)
+    labels = np.ones((1, SIZES[1]), dtype=bool)
+    refitted = refitted_by(graph, 2, 1.0)
+    for given_graph, start, rule in (
+        (graph, 2, "refitted"),
+        (refitted, 2, "max"),
+        (refitted, 2, None),
+        (refitted_by(graph, 1, 1.0), 2, "refitted"),
+    ):
+        with pytest.raises(ConfigError, match="rolled_through"):
+            rollout(given_graph, labels, start, RolloutSettings(rule))
+
+
+def test_balanced_probabilities_light_up_half_the_layer():
+    """Without a word from the parents a balanced fit says one half, whatever the prevalence."""
+    graph, _ = random_graph((10, 20), 0.0, 0)
+    zero = dataclasses.replace(
+        module.layer_model(graph, 2), intercept=np.zeros(20, dtype=np.float32)
+    )
+    scores = zero.scores(np.ones((1, 10), dtype=bool))
+    assert (zero.probabilities(scores, "balanced") == 0.5).all()
+    assert (zero.probabilities(scores, "prior") == np.float32(0.1)).all()
 
 
 def test_labels_of_max_are_those_that_predictors_predict():
@@ -160,7 +232,7 @@ def test_the_hand_computed_graph():
     assert np.isnan(found.scores[1][0, 2])
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", PLAIN_RULES)
 def test_an_image_gets_the_same_answer_in_any_batch(rule, monkeypatch):
     graph, _ = random_graph(SIZES, 0.6, 1)
     labels = np.random.default_rng(2).random((7, 5)) < 0.5

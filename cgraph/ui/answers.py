@@ -24,9 +24,12 @@ from cgraph.counterfactual import (
     dense_labels,
     graph_answer,
     passed_on,
+    rolled_through,
+    settled,
 )
-from cgraph.edits import Edit, RolloutSettings
+from cgraph.edits import REFITTED_RULE, Edit, RolloutSettings
 from cgraph.errors import CgraphError, ImageError, ModelError
+from cgraph.graph import ConceptGraph
 from cgraph.intervention import NetworkRun
 from cgraph.study import Study
 from cgraph.ui import uploads
@@ -70,6 +73,7 @@ class Question:
         None for an empty slate.
     edit : Edit
     settings : RolloutSettings
+        They name their rule.
     redraw : str or None
     """
 
@@ -110,10 +114,15 @@ class Question:
         key = int(hashlib.sha256(self.image_key.encode()).hexdigest()[:12], 16)
         if self.traced is not None and self.traced.row is not None:
             key = self.traced.row
-        inputs = _inputs(self.study)
-        return graph_answer(
-            self.study.graph, labels, self.edit, self.settings, key=key, inputs=inputs
-        )
+        graph, inputs = self._through
+        return graph_answer(graph, labels, self.edit, self.settings, key=key, inputs=inputs)
+
+    @property
+    def _through(self) -> tuple[ConceptGraph, list[np.ndarray] | None]:
+        """The graph that labels run through, and what active concepts pass on."""
+        if self.settings.rule != REFITTED_RULE:
+            return self.study.graph, _inputs(self.study)
+        return rolled_through(self.study, self.settings, self.start)
 
     def beside(self, other: Edit) -> tuple[Question, Question]:
         """Return this question and that of another edit, both from the earlier start layer."""
@@ -130,7 +139,8 @@ class Question:
         """Return what moved a concept in the graph."""
         if not self.graph.states.has_layer(concept.layer):
             return ()
-        return causes(self.study.graph, self.graph, concept, inputs=_inputs(self.study))
+        graph, inputs = self._through
+        return causes(graph, self.graph, concept, inputs=inputs)
 
     @cached_property
     def network(self) -> Measured:
@@ -230,7 +240,7 @@ def question(opened: OpenStudy, traced: TracedImage | None, view: EditView, laye
     As long as nothing is set by hand and no start layer was chosen, the graph starts at the layer
     that is looked at, so that what can be switched there is what the image has.
     """
-    edit, settings = view.edit or Edit(), view.settings
+    edit, settings = view.edit or Edit(), settled(opened.study, view.settings)
     if not len(edit) and settings.start is None:
         settings = dataclasses.replace(settings, start=layer)
     return Question(opened, traced, edit, settings, view.redraw)

@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from cgraph.counterfactual import settled
 from cgraph.edits import Edit, RolloutSettings, SavedEdit
 from cgraph.errors import CgraphError, ConfigError
 from cgraph.redrawing import SceneChange
@@ -201,6 +202,11 @@ def read(study: Any) -> tuple[EditView, list[str]]:
     if view.settings.start is not None and view.settings.start > study.n_layers:
         remarks.append(f"There is no start layer {view.settings.start}; it was left out.")
         view = dataclasses.replace(view, settings=dataclasses.replace(view.settings, start=None))
+    try:
+        settled(study, view.settings)
+    except ConfigError as error:
+        remarks.append(f"The rule of the link was left out. {error}")
+        view = dataclasses.replace(view, settings=dataclasses.replace(view.settings, rule=None))
     return view, remarks
 
 

@@ -10,8 +10,15 @@ import numpy as np
 import streamlit as st
 
 from cgraph.concept import ConceptId
-from cgraph.counterfactual import Kind
-from cgraph.edits import MOST_DRAWS, RULES, Edit, RolloutSettings
+from cgraph.counterfactual import Kind, default_rule
+from cgraph.edits import (
+    MOST_DRAWS,
+    PLAIN_RULES,
+    PROBABILITIES,
+    REFITTED_RULE,
+    RULES,
+    Edit,
+)
 from cgraph.errors import CgraphError
 from cgraph.rollout import usual_number
 from cgraph.study import Study
@@ -36,6 +43,13 @@ RULE_NAMES = {
     "top-k": "top-k: the k most probable",
     "sample": "sample: drawn at random, many times",
     "probabilities": "probabilities passed on",
+    REFITTED_RULE: "refitted: probabilities passed on, by predictors fitted on them",
+}
+
+PROBABILITY_NAMES = {
+    "calibrated": "calibrated on the tune images",
+    "prior": "balanced fit, intercept moved to the prevalence",
+    "balanced": "balanced fit as it is: lights up hundreds",
 }
 
 _SET = "cf.set"
@@ -246,8 +260,7 @@ def _tools(asking: Question, view: EditView) -> None:
         key="cf.reset",
         help="Set nothing by hand",
     )
-    usual = view.settings == RolloutSettings()
-    with st.popover("Rule" if usual else f"Rule: {view.settings.rule}", key="cf.rule-box"):
+    with st.popover(f"Rule: {asking.settings.rule}", key="cf.rule-box"):
         _rule(asking, view)
     with st.popover("Save, load, compare", key="cf.files"):
         edit_files(asking, view)
@@ -263,13 +276,21 @@ def _reset(study: Study, view: EditView) -> None:
 
 
 def _rule(asking: Question, view: EditView) -> None:
-    study, settings = asking.study, view.settings
+    study, settings = asking.study, asking.settings
     st.html(
         f"<p class='cg-quiet'>The {term('rule')} says how labels of a layer follow from "
         "probabilities, layer after layer. <i>Before</i> runs by the same rule, from the same "
         "labels, with the same draws.</p>"
     )
-    _setting(study, view, "rule", st.radio, "Rule", list(RULES), format_func=RULE_NAMES.get)
+    rules = RULES if default_rule(study) == REFITTED_RULE else PLAIN_RULES
+    # What the link leaves open is shown as it was decided.
+    named = dataclasses.replace(view, settings=settings)
+    _setting(study, named, "rule", st.radio, "Rule", list(rules), format_func=RULE_NAMES.get)
+    if REFITTED_RULE not in rules:
+        st.caption(
+            "A better rule, refitted, is there once the study was measured: "
+            "`cgraph evaluate STUDY --only rollout`."
+        )
     latest = asking.edit.layers[0] if asking.edit.layers else study.n_layers
     _setting(
         study,
@@ -287,18 +308,16 @@ def _rule(asking: Question, view: EditView) -> None:
     if settings.rule == "sample":
         _number(study, view, "n_draws", "Draws", 1, MOST_DRAWS, settings.n_draws)
         _number(study, view, "seed", "Seed", 0, 10**9, settings.seed)
-    _setting(
-        study,
-        view,
-        "probability",
-        st.radio,
-        "Probabilities",
-        ["calibrated", "prior"],
-        format_func={
-            "calibrated": "calibrated on the tune images",
-            "prior": "balanced fit, intercept moved to the prevalence",
-        }.get,
-    )
+    if settings.rule != REFITTED_RULE:  # which passes calibrated ones on
+        _setting(
+            study,
+            view,
+            "probability",
+            st.radio,
+            "Probabilities",
+            list(PROBABILITIES),
+            format_func=PROBABILITY_NAMES.get,
+        )
 
 
 def _setting(
@@ -324,8 +343,11 @@ def _changed(study: Study, view: EditView, name: str, key: str) -> None:
         return
     if name == "start" and value == AUTOMATIC:
         value = None
+    chosen = {name: value}
+    if value == REFITTED_RULE:
+        chosen["probability"] = "calibrated"
     try:
-        settings = dataclasses.replace(view.settings, **{name: value})
+        settings = dataclasses.replace(view.settings, **chosen)
         settings.start_of(view.edit or Edit(), study.n_layers)
     except CgraphError as error:
         st.session_state[PROBLEM] = str(error)

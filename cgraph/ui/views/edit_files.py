@@ -8,6 +8,7 @@ from html import escape
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.counterfactual import settled
 from cgraph.edits import SavedEdit
 from cgraph.errors import CgraphError, ConfigError
 from cgraph.redrawing import SceneChange
@@ -33,7 +34,10 @@ def edit_files(asking: Question, view: EditView) -> None:
     study = asking.study
     st.download_button(
         "Save this edit as JSON",
-        lambda: view.saved(study.name).to_json().encode(),
+        # With the rule named, so that it gives the same answers wherever it is run.
+        lambda: (
+            dataclasses.replace(view, settings=asking.settings).saved(study.name).to_json().encode()
+        ),
         file_name=f"edit-{study.name}.json",
         mime="application/json",
         on_click="ignore",
@@ -96,5 +100,6 @@ def _check_loaded(saved: SavedEdit, study: Study) -> None:
     for concept in saved.edit:
         study.graph.concept_row(concept)
     saved.settings.start_of(saved.edit, study.n_layers)
+    settled(study, saved.settings)
     if saved.redraw is not None:
         SceneChange.parse(saved.redraw)

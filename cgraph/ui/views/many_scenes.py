@@ -84,7 +84,7 @@ def many_scenes_view(asking: Question, view: EditView, selected: ConceptId | Non
         n = st.number_input("Scenes", 1, MOST_SCENES, 64, 16, key=_N, width=130)
         seed = st.number_input("Seed", 0, 10**9, 0, key=_SEED, width=130)
         settings = RolloutSettings(
-            view.settings.rule, None, view.settings.n_draws, view.settings.seed, view.settings.k,
+            asking.settings.rule, None, view.settings.n_draws, view.settings.seed, view.settings.k,
             view.settings.probability,
         )  # fmt: skip
         wanted = (study.name, int(chosen), int(n), int(seed), settings)
