@@ -71,32 +71,34 @@ def truth(opened: OpenStudy) -> None:
     """
     shelf.note_request()
     study = opened.study
-    try:
-        _in_short(opened)
-        name = pills(
-            study,
-            "Topic",
-            "topic",
-            list(TOPICS),
-            key="truth.topic",
-            says=lambda topic: (
-                TOPICS[topic].label + ("" if study.is_measured(topic) else " · not yet")
-            ),
-            hidden=True,
-        )
-        topic = TOPICS[name]
-        st.html(
-            f"<h3 class='cg-section'>{escape(topic.question)}</h3><p class='cg-quiet'>{topic.mark}"
-            "</p>"
-        )
-        if study.is_measured(name):
-            topic.show(opened)
-        else:
-            _not_measured(opened, name)
-    except CgraphError as error:
-        st.error(words.plain(f"What was measured cannot be shown. {error}"))
-        return
+    _guarded(_in_short, opened)
+    name = pills(
+        study,
+        "Topic",
+        "topic",
+        list(TOPICS),
+        key="truth.topic",
+        says=lambda topic: TOPICS[topic].label + ("" if study.is_measured(topic) else " · not yet"),
+        hidden=True,
+    )
+    topic = TOPICS[name]
+    st.html(
+        f"<h3 class='cg-section'>{escape(topic.question)}</h3><p class='cg-quiet'>{topic.mark}</p>"
+    )
+    if study.is_measured(name):
+        _guarded(topic.show, opened)
+    else:
+        _not_measured(opened, name)
     _what_was_measured(opened)
+
+
+def _guarded(show: Callable[[OpenStudy], None], opened: OpenStudy) -> None:
+    """Show something; a table that cannot be read does not take the others with it."""
+    try:
+        show(opened)
+    except CgraphError as error:
+        again = f"Measure it again: `{command(opened.entry)} --again`."
+        st.error(words.plain(f"What was measured cannot be shown. {error} {again}"))
 
 
 def _in_short(opened: OpenStudy) -> None:

@@ -93,13 +93,13 @@ def _table(opened: OpenStudy, rows: Sequence[Row]) -> None:
 
 
 def _line(row: Row) -> TableRow:
-    own = "has a concept of its own" if row["own"] else "shares its concept"
+    own = "has a concept of its own" if row["own"] else "no concept of its own"
     cells, notes = [], []
     for index, area in (("concept", "auc"), ("runner_up", "runner_up_auc")):
         there = row[index] >= 0
         concept = ConceptId(row["layer"], row[index]) if there else None
         cells.append([concept] if concept else [])
-        notes.append({concept: f"AUC {words.fraction(row[area])}"} if concept else {})
+        notes.append({concept: f"AUC {words.thousandths(row[area])}"} if concept else {})
     return TableRow(
         lead=f"{row['attribute']}: {row['value']}",
         note=f"{own} · {words.count(row['n_images'], 'image')}",

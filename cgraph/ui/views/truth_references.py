@@ -126,7 +126,8 @@ def _told(pairs: list[Row], columns: list[str]) -> str:
             continue
         better = sum(other > graph for graph, other in both)
         mean = sum(other - graph for graph, other in both) / len(both)
-        said.append(f"{name} in {better} of {len(both)} ({words.signed(mean)} on average)")
+        lead = f"{mean:+.3f}".replace("-", "−")
+        said.append(f"{name} in {better} of {len(both)} ({lead} on average)")
     if not said:
         return "No reference of a pair is known."
     return f"References that predict better than the graph, by pairs: {'; '.join(said)}."
