@@ -191,7 +191,7 @@ def _trace(options: argparse.Namespace) -> int:
     facts = edge_facts(study)
     if options.json != "-":
         for trace in traces:
-            print(trace_text(trace, name_of, facts))
+            print(trace_text(trace, name_of, facts=facts))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
         write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())

@@ -59,7 +59,7 @@ class LayerLeakage:
     Attributes
     ----------
     layer : int
-    outside : float
+    from_patches : float
         Share of what makes the token, from the token before and from patches, that is patches.
     left_out : float
         Share of the token's variance that its code leaves out.
@@ -70,7 +70,7 @@ class LayerLeakage:
     """
 
     layer: int
-    outside: float
+    from_patches: float
     left_out: float
     labels_from_patches: float
     auc_graph: float
@@ -83,9 +83,11 @@ def layer_leakage(table: Callable[[str], pa.Table | None]) -> dict[int, LayerLea
     Layer 1 has no layer before it, and so nothing lies outside there.
     """
     found = table("leakage")
-    names = [field.name for field in fields(LayerLeakage)]
+    names = [field.name for field in fields(LayerLeakage) if field.name != "from_patches"]
     return {
-        row["layer"]: LayerLeakage(**{name: row[name] for name in names})
+        row["layer"]: LayerLeakage(
+            from_patches=row["outside"], **{name: row[name] for name in names}
+        )
         for row in (found.to_pylist() if found is not None else ())
         if row["layer"] > 1 and np.isfinite(row["outside"])
     }

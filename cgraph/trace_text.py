@@ -14,7 +14,7 @@ N_PARENTS = 3
 
 
 def trace_text(
-    trace: Trace, name_of: Callable[[ConceptId], str], facts: EdgeFacts | None = None
+    trace: Trace, name_of: Callable[[ConceptId], str], *, facts: EdgeFacts | None = None
 ) -> str:
     """Return what a trace says, layer by layer.
 

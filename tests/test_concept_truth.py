@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from measured_graph import hand_concepts
 
 from cgraph.concept import ConceptId
+from cgraph.concept_truth import LayerLeakage, layer_leakage
+from cgraph.truth_tables import LEAKAGE_SCHEMA
 
 
 def test_stability_and_gap_of_each_concept():
@@ -33,3 +36,18 @@ def test_one_measurement_alone():
 def test_nothing_measured_is_nothing():
     concepts = hand_concepts("evidence")
     assert not concepts and concepts.of(ConceptId(3, 0)) is None
+
+
+def test_layers_of_which_something_lies_outside():
+    known = {"from_class": 0.5, "from_patches": 0.25, "labels_from_class": 0.5}
+    known |= {"labels_from_patches": 0.125, "left_out": 0.0625, "auc_graph": 0.75}
+    rows = [
+        {"layer": layer, "outside": outside, "auc_token": 0.875} | known
+        for layer, outside in ((1, 0.5), (2, 0.25), (3, float("nan")))
+    ]
+    table = pa.Table.from_pylist(rows, schema=LEAKAGE_SCHEMA)
+    # Nothing leads to layer 1; of layer 3 nothing was measured.
+    assert layer_leakage(lambda name: table if name == "leakage" else None) == {
+        2: LayerLeakage(2, 0.25, 0.0625, 0.125, 0.75, 0.875)
+    }
+    assert layer_leakage(lambda name: None) == {}

@@ -12,7 +12,9 @@ from cgraph.ui.terms import term
 
 def outside_lines(found: LayerLeakage) -> list[str]:
     """Say what the graph cannot see of a layer, a line each."""
-    lines = [f"measured: {words.percent(found.outside)} of what makes its token comes from patches"]
+    lines = [
+        f"measured: {words.percent(found.from_patches)} of what makes its token comes from patches"
+    ]
     if words.known(found.labels_from_patches):
         lost = words.percent(found.labels_from_patches)
         lines.append(f"{lost} of its active concepts fall silent without them")
@@ -25,8 +27,8 @@ def outside_node(found: LayerLeakage) -> dict[str, Any]:
     """Return what the browser needs to draw the node beneath a layer."""
     lines = outside_lines(found)
     return {
-        "share": round(found.outside, 3),
-        "text": words.percent(found.outside),
+        "share": round(found.from_patches, 3),
+        "text": words.percent(found.from_patches),
         "label": f"Outside the graph, layer {found.layer}: {', '.join(lines)}",
         "lines": [*lines, "no edge shows this; it is no concept"],
     }
@@ -35,7 +37,7 @@ def outside_node(found: LayerLeakage) -> dict[str, Any]:
 def outside_sentence(found: LayerLeakage) -> str:
     """Say in HTML what the graph cannot see of a layer."""
     text = (
-        f"{term('outside', 'Outside the graph')}: <b>{words.percent(found.outside)}</b> of what "
+        f"{term('outside', 'Outside the graph')}: <b>{words.percent(found.from_patches)}</b> of what "
         "makes the token of this layer comes from patches, which no edge shows"
     )
     if words.known(found.left_out):
@@ -67,7 +69,7 @@ def rollout_sentence(leakage: Mapping[int, LayerLeakage], start: int) -> str:
     found = [leakage[layer] for layer in sorted(leakage) if layer > start]
     if not found:
         return ""
-    shares = words.span([of_layer.outside for of_layer in found])
+    shares = words.span([of_layer.from_patches for of_layer in found])
     last = found[-1].layer
     where = f"layers {start + 1} to {last}" if last > start + 1 else f"layer {last}"
     return (
