@@ -125,7 +125,7 @@ def test_filters_by_what_was_not_measured_name_the_command(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--format", "csv", "--out", str(tmp_path / "x.csv"), "--evidence", "specific"]
-    assert main(["graph", str(study), *options]) == 1
+    assert main(["graph", str(study), *options]) == 2
     assert "cgraph evaluate STUDY --only evidence" in capsys.readouterr().err
     assert not (tmp_path / "x.csv").exists()
 

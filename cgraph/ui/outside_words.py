@@ -36,8 +36,9 @@ def outside_node(found: LayerLeakage) -> dict[str, Any]:
 
 def outside_sentence(found: LayerLeakage) -> str:
     """Say in HTML what the graph cannot see of a layer."""
+    share = words.percent(found.from_patches)
     text = (
-        f"{term('outside', 'Outside the graph')}: <b>{words.percent(found.from_patches)}</b> of what "
+        f"{term('outside', 'Outside the graph')}: <b>{share}</b> of what "
         "makes the token of this layer comes from patches, which no edge shows"
     )
     if words.known(found.left_out):

@@ -74,10 +74,11 @@ class GraphDrawing {
     this.columns = svg("g", { class: "columns" }, canvas);
     const edgeLayer = svg("g", { class: "edges", "aria-hidden": "true" }, canvas);
     this.edgeLayer = edgeLayer;
+    this.nodeLayer = svg("g", { class: "nodes" }, canvas);
+    // Above the names, which may be wider than their picture and would hide a mark.
     this.markLayer = svg("g", { class: "edge-marks", "aria-hidden": "true" }, canvas);
     this.edgeOf = new WeakMap();
     this.listenToEdges();
-    this.nodeLayer = svg("g", { class: "nodes" }, canvas);
     this.heads = picture.layers.map((layer, column) => {
       layer.depth = column + 1;
       return this.addHead(layer, column);
