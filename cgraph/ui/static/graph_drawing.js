@@ -64,7 +64,10 @@ class GraphDrawing {
     this.ghostEdges = [];
     this.byId = new Map();
     this.active = new Set(picture.layers.flatMap((layer) => layer.nodes.map((node) => node.id)));
-    for (const place of this.root.querySelectorAll("[data-term]")) explain(place, picture.words);
+    for (const place of this.root.querySelectorAll("[data-term]")) {
+      // Words about measurements stay plain, and hidden, where none were taken.
+      if (picture.words[place.dataset.term]) explain(place, picture.words);
+    }
     const all = picture.layers.flatMap((layer) => layer.nodes);
     this.root.classList.toggle("barless", all.every((node) => node.share === undefined));
     this.root.classList.toggle("markless", all.every((node) => !node.mark));
