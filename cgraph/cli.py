@@ -195,7 +195,7 @@ def _trace(options: argparse.Namespace) -> int:
     if options.json != "-":
         unseen = [layer.sentence() for layer in outside(study) or ()]
         for trace in traces:
-            print(trace_text(trace, name_of, facts, unseen))
+            print(trace_text(trace, name_of, facts=facts, outside=unseen))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
         write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())

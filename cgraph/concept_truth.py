@@ -1,4 +1,4 @@
-"""What was measured of concepts and layers: stability, and what lies outside the graph.
+"""What was measured of concepts: stability, and what the graph cannot see of them.
 
 A concept is *found again* when another seed of the dictionary has an atom of nearly its direction.
 What the graph cannot see of it is the gap between the AUC of its parents and that of a logistic
@@ -8,7 +8,7 @@ model on the raw token of the layer before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -50,45 +50,6 @@ class ConceptTruth:
     def gap(self) -> float:
         """What the raw token says beyond the parents, in AUC; NaN where it was not measured."""
         return self.auc_token - self.auc_graph
-
-
-@dataclass(frozen=True)
-class LayerLeakage:
-    """What the graph cannot see of a layer; NaN where it was not measured.
-
-    Attributes
-    ----------
-    layer : int
-    outside : float
-        Share of what makes the token, from the token before and from patches, that is patches.
-    left_out : float
-        Share of the token's variance that its code leaves out.
-    labels_from_patches : float
-        Share of active labels that are lost when the patch tokens before are their mean.
-    auc_graph, auc_token : float
-        By the parents, and by the raw token of the layer before.
-    """
-
-    layer: int
-    outside: float
-    left_out: float
-    labels_from_patches: float
-    auc_graph: float
-    auc_token: float
-
-
-def layer_leakage(table: Callable[[str], pa.Table | None]) -> dict[int, LayerLeakage]:
-    """Return what the graph cannot see, by layer; empty if it was not measured.
-
-    Layer 1 has no layer before it, and so nothing lies outside there.
-    """
-    found = table("leakage")
-    names = [field.name for field in fields(LayerLeakage)]
-    return {
-        row["layer"]: LayerLeakage(**{name: row[name] for name in names})
-        for row in (found.to_pylist() if found is not None else ())
-        if row["layer"] > 1 and np.isfinite(row["outside"])
-    }
 
 
 class MeasuredConcepts:

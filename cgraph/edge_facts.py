@@ -44,6 +44,7 @@ _SOURCES = {
     "worth": {"worth": "auc_drop"},
     "stable-edges": {"found_again": "found_again", "found_again_bags": "found_again_bags"},
 }
+_LONG_COLUMN = 100_000  # rows from which loading Arrow's compute functions pays
 _CODED = {"verdict": VERDICTS, "origin": ORIGINS}
 
 
@@ -256,14 +257,19 @@ def _check_edges(graph: ConceptGraph, found: pa.Table, source: str) -> None:
 
 
 def _codes(column: pa.Array, words: tuple[str, ...]) -> np.ndarray:
-    import pyarrow.compute as pc
+    if len(column) <= _LONG_COLUMN:
+        place = {word: code for code, word in enumerate(words)}
+        codes = np.array([place.get(word, -1) for word in column.to_pylist()], dtype=np.int8)
+    else:
+        import pyarrow.compute as pc
 
-    codes = pc.index_in(column, value_set=pa.array(words))
-    if codes.null_count:
-        wrong = column.filter(pc.is_null(codes))[0].as_py()
+        found = pc.index_in(column, value_set=pa.array(words)).fill_null(-1)
+        codes = as_array(found).astype(np.int8)
+    if (codes < 0).any():
+        wrong = column[int(np.flatnonzero(codes < 0)[0])].as_py()
         allowed = ", ".join(repr(word) for word in words)
         raise StudyError(
             f"A measured edge says {wrong!r}, where {allowed} are known. Run `cgraph evaluate "
             "STUDY --only evidence` again."
         )
-    return as_array(codes).astype(np.int8)
+    return codes

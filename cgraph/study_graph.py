@@ -10,13 +10,14 @@ import numpy as np
 
 from cgraph.concept import ConceptId
 from cgraph.concept_search import Named
-from cgraph.concept_truth import LayerLeakage, MeasuredConcepts, layer_leakage
+from cgraph.concept_truth import MeasuredConcepts
 from cgraph.edge_facts import EdgeFacts
 from cgraph.edge_filter import EdgeFilter, filter_graph
 from cgraph.edge_index import LayerEdges
 from cgraph.errors import StudyError
 from cgraph.graph import ConceptGraph
 from cgraph.naming import ConceptName
+from cgraph.outside import Outside, outside
 from cgraph.pair_matrix import Seriation, seriate
 from cgraph.store import as_array
 from cgraph.study import Study
@@ -37,9 +38,16 @@ def measured_concepts(study: Study) -> MeasuredConcepts:
 
 
 @lru_cache(maxsize=8)
-def study_leakage(study: Study) -> dict[int, LayerLeakage]:
-    """Return what the graph of a study cannot see, by layer; empty if it was not measured."""
-    return layer_leakage(study.measured)
+def study_leakage(study: Study) -> dict[int, Outside]:
+    """Return what the graph of a study cannot see, by layer; empty if it was not measured.
+
+    Layer 1 has no layer before it, and so nothing lies outside there.
+    """
+    return {
+        layer.layer: layer
+        for layer in outside(study) or ()
+        if layer.layer > 1 and np.isfinite(layer.from_patches)
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ N_PARENTS = 3
 def trace_text(
     trace: Trace,
     name_of: Callable[[ConceptId], str],
+    *,
     facts: EdgeFacts | None = None,
     outside: Sequence[str] = (),
 ) -> str:

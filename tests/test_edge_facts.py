@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured_graph import EDGES, EFFECTS, ORIGINS, VERDICTS, WORTH, evidence_table, hand_facts
 
+from cgraph import edge_facts
 from cgraph import truth_tables as words
 from cgraph.concept import ConceptId
 from cgraph.edge_facts import FIELDS, EdgeFact, EdgeFacts
@@ -110,7 +111,10 @@ def test_a_table_of_another_graph_is_refused():
         EdgeFacts.read(hand_graph(), lambda name: swapped if name == "evidence" else None)
 
 
-def test_a_strange_verdict_is_refused():
+@pytest.mark.parametrize("long", [0, 100])
+def test_a_strange_verdict_is_refused(long, monkeypatch):
+    monkeypatch.setattr(edge_facts, "_LONG_COLUMN", long)
+    assert hand_facts().of(ConceptId(1, 2), ConceptId(2, 0)).verdict == "contradicted"
     table = evidence_table()
     place = table.schema.get_field_index("verdict")
     table = table.set_column(place, "verdict", pa.array(["proven"] * 8))

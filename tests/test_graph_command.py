@@ -7,9 +7,11 @@ from pathlib import Path
 import networkx as nx
 import pytest
 from planted_study import parents_of, write_study
+from truth_example import measured_copy
 
 from cgraph import graph_command
 from cgraph.cli import main
+from cgraph.edge_filter import EDGE_ORIGINS, EVIDENCE, FOUND_AGAIN
 from cgraph.edge_index import SIGNS
 from cgraph.graph_export import FORMATS
 from cgraph.study import Study
@@ -97,3 +99,37 @@ def test_a_folder_is_no_file(
 ) -> None:
     assert main(["graph", str(study), "--format", "csv", "--out", str(tmp_path)]) == 2
     assert "give the name of a file to write" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_written_and_filtered_by(study: Path, tmp_path: Path) -> None:
+    measured = measured_copy(study, tmp_path / "measured")
+    rows = measured.measured("evidence").to_pylist()
+    out = tmp_path / "graph.graphml"
+    whole = run(measured.path, out)
+    assert len(whole.edges) == len(rows)
+    for row in rows:
+        ends = f"L{row['parent_layer']}/{row['parent']}", f"L{row['child_layer']}/{row['child']}"
+        assert whole.edges[ends]["verdict"] == row["verdict"]
+    few = run(measured.path, out, "--evidence", "supported", "--origin", "computed")
+    kept = [
+        row
+        for row in rows
+        if row["verdict"] in ("supported", "specific") and row["origin"] in ("computed", "both")
+    ]
+    assert 0 < len(few.edges) == len(kept) < len(rows)
+    again = run(measured.path, out, "--found-again", "edges")
+    assert all(values["found_again"] for *_, values in again.edges(data=True))
+
+
+def test_filters_by_what_was_not_measured_name_the_command(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--format", "csv", "--out", str(tmp_path / "x.csv"), "--evidence", "specific"]
+    assert main(["graph", str(study), *options]) == 2
+    assert "cgraph evaluate STUDY --only evidence" in capsys.readouterr().err
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_choices_are_those_of_the_filter() -> None:
+    allowed = {"evidence": EVIDENCE, "origin": EDGE_ORIGINS, "found-again": FOUND_AGAIN}
+    assert {name: choices for name, (choices, _) in graph_command._MEASURED.items()} == allowed

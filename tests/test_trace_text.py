@@ -37,10 +37,10 @@ def test_an_unusual_image_is_called_so():
 
 
 def test_verdicts_stand_behind_weights():
-    lines = trace_text(hand_trace(), lambda c: "", hand_facts()).split("\n")
+    lines = trace_text(hand_trace(), lambda c: "", facts=hand_facts()).split("\n")
     (line,) = (line for line in lines if "L3/0" in line)
     assert line.endswith("L2/0 (+3.00; specific, effect +1.00, both), L2/1 (+1.00; not measured)")
-    without = trace_text(hand_trace(), lambda c: "", hand_facts("worth"))
+    without = trace_text(hand_trace(), lambda c: "", facts=hand_facts("worth"))
     assert without == trace_text(hand_trace(), lambda c: "")
 
 

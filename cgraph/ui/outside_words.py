@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cgraph.concept_truth import ConceptTruth, LayerLeakage
+from cgraph.concept_truth import ConceptTruth
+from cgraph.outside import Outside
 from cgraph.ui import words
 from cgraph.ui.terms import term
 
 
-def outside_lines(found: LayerLeakage) -> list[str]:
+def outside_lines(found: Outside) -> list[str]:
     """Say what the graph cannot see of a layer, a line each."""
-    lines = [f"measured: {words.percent(found.outside)} of what makes its token comes from patches"]
+    lines = [
+        f"measured: {words.percent(found.from_patches)} of what makes its token comes from patches"
+    ]
     if words.known(found.labels_from_patches):
         lost = words.percent(found.labels_from_patches)
         lines.append(f"{lost} of its active concepts fall silent without them")
@@ -21,21 +24,22 @@ def outside_lines(found: LayerLeakage) -> list[str]:
     return lines
 
 
-def outside_node(found: LayerLeakage) -> dict[str, Any]:
+def outside_node(found: Outside) -> dict[str, Any]:
     """Return what the browser needs to draw the node beneath a layer."""
     lines = outside_lines(found)
     return {
-        "share": round(found.outside, 3),
-        "text": words.percent(found.outside),
+        "share": round(found.from_patches, 3),
+        "text": words.percent(found.from_patches),
         "label": f"Outside the graph, layer {found.layer}: {', '.join(lines)}",
         "lines": [*lines, "no edge shows this; it is no concept"],
     }
 
 
-def outside_sentence(found: LayerLeakage) -> str:
+def outside_sentence(found: Outside) -> str:
     """Say in HTML what the graph cannot see of a layer."""
+    share = words.percent(found.from_patches)
     text = (
-        f"{term('outside', 'Outside the graph')}: <b>{words.percent(found.outside)}</b> of what "
+        f"{term('outside', 'Outside the graph')}: <b>{share}</b> of what "
         "makes the token of this layer comes from patches, which no edge shows"
     )
     if words.known(found.left_out):
@@ -55,19 +59,19 @@ def outside_sentence(found: LayerLeakage) -> str:
     return text
 
 
-def rollout_sentence(leakage: Mapping[int, LayerLeakage], start: int) -> str:
+def rollout_sentence(leakage: Mapping[int, Outside], start: int) -> str:
     """Say in HTML how far a rollout depends on what the graph cannot see; empty if not measured.
 
     Parameters
     ----------
-    leakage : mapping of int to LayerLeakage
+    leakage : mapping of int to Outside
     start : int
         Layer whose labels are given.
     """
     found = [leakage[layer] for layer in sorted(leakage) if layer > start]
     if not found:
         return ""
-    shares = words.span([of_layer.outside for of_layer in found])
+    shares = words.span([of_layer.from_patches for of_layer in found])
     last = found[-1].layer
     where = f"layers {start + 1} to {last}" if last > start + 1 else f"layer {last}"
     return (

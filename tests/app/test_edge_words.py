@@ -10,7 +10,7 @@ from measured_graph import hand_concepts, hand_facts
 from test_trace import hand_trace
 
 from cgraph.concept import ConceptId
-from cgraph.concept_truth import LayerLeakage
+from cgraph.outside import Outside
 from cgraph.edge_facts import EdgeFact, EdgeFacts
 from cgraph.truth_tables import ORIGINS, VERDICTS
 from cgraph.ui import edge_words, outside_words
@@ -85,7 +85,7 @@ def test_a_drawing_without_measurements_is_what_it_was() -> None:
         assert draw(trace, light(trace), LOOKS, facts=facts, outside={}) == plain
 
 
-LEAKAGE = LayerLeakage(2, 0.34, 0.18, 0.25, 0.85, 0.9)
+LEAKAGE = Outside(2, 0.34, 0.25, 0.18, 0.85, 0.9)
 
 
 def test_what_lies_outside_stands_beneath_its_layer() -> None:
@@ -100,12 +100,12 @@ def test_sentences_about_what_lies_outside() -> None:
     said = outside_words.outside_sentence(LEAKAGE).replace("\N{NO-BREAK SPACE}", " ")
     for part in ("<b>34 %</b>", "leaves out 18 %", "25 % of its active", "0.85", "0.90"):
         assert part in said
-    bare = outside_words.outside_sentence(LayerLeakage(2, 0.5, NAN, NAN, NAN, NAN))
+    bare = outside_words.outside_sentence(Outside(2, 0.5, NAN, NAN, NAN, NAN))
     assert ", and its code" not in bare and "AUC" not in bare and "unknown" not in bare
 
 
 def test_a_rollout_depends_on_the_layers_after_its_start() -> None:
-    leakage = {n: LayerLeakage(n, n / 10, NAN, NAN, NAN, NAN) for n in (2, 3, 4)}
+    leakage = {n: Outside(n, n / 10, NAN, NAN, NAN, NAN) for n in (2, 3, 4)}
     said = outside_words.rollout_sentence(leakage, 2).replace("\N{NO-BREAK SPACE}", " ")
     assert "layers 3 to 4 30 to 40 %" in said
     assert "layer 4 40 %" in outside_words.rollout_sentence(leakage, 3).replace("\xa0", " ")

@@ -8,7 +8,7 @@ const VERDICT_WORDS = ["specific", "supported", "no effect", "contradicted"];
 const ORIGIN_WORDS = ["carried", "computed", "carried and computed", ""];
 const MARKED = { 0: "specific", 1: "supported", 3: "contradicted" };
 const MARK = 3.4; // pixels from the middle of a mark to its rim
-const AROUND_MARK = 8; // pixels within which a mark is pointed at
+const AROUND_MARK = 7; // pixels within which a mark is pointed at
 const ALONG = 0.68; // of the way from parent to child: few marks meet there
 
 /** Return a group with the mark of an edge, or nothing for an edge without one. */

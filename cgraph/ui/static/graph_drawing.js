@@ -64,7 +64,10 @@ class GraphDrawing {
     this.ghostEdges = [];
     this.byId = new Map();
     this.active = new Set(picture.layers.flatMap((layer) => layer.nodes.map((node) => node.id)));
-    for (const place of this.root.querySelectorAll("[data-term]")) explain(place, picture.words);
+    for (const place of this.root.querySelectorAll("[data-term]")) {
+      // Words about measurements stay plain, and hidden, where none were taken.
+      if (picture.words[place.dataset.term]) explain(place, picture.words);
+    }
     const all = picture.layers.flatMap((layer) => layer.nodes);
     this.root.classList.toggle("barless", all.every((node) => node.share === undefined));
     this.root.classList.toggle("markless", all.every((node) => !node.mark));
@@ -74,10 +77,11 @@ class GraphDrawing {
     this.columns = svg("g", { class: "columns" }, canvas);
     const edgeLayer = svg("g", { class: "edges", "aria-hidden": "true" }, canvas);
     this.edgeLayer = edgeLayer;
+    this.nodeLayer = svg("g", { class: "nodes" }, canvas);
+    // Above the names, which may be wider than their picture and would hide a mark.
     this.markLayer = svg("g", { class: "edge-marks", "aria-hidden": "true" }, canvas);
     this.edgeOf = new WeakMap();
     this.listenToEdges();
-    this.nodeLayer = svg("g", { class: "nodes" }, canvas);
     this.heads = picture.layers.map((layer, column) => {
       layer.depth = column + 1;
       return this.addHead(layer, column);

@@ -239,7 +239,7 @@ class TraceGraph extends GraphDrawing {
     this.tip.replaceChildren();
     const title = html("div", "title", "", this.tip);
     html("strong", "", node.name || node.id, title);
-    if (node.name) html("span", "", node.id, title);
+    if (node.name && !node.foot) html("span", "", node.id, title);
     for (const line of node.lines) html("div", "", line, this.tip);
     this.tip.classList.add("shown");
     const left = node.x - this.scroll.scrollLeft + this.scroll.offsetLeft;
