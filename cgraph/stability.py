@@ -69,9 +69,8 @@ def measure(bench: Workbench) -> dict[str, pa.Table]:
         )
     bench.need_pictures()
     layers = range(1, study.n_layers + 1)
-    for layer in layers:
-        for part in (TRAIN, TUNE, HELD_OUT):
-            bench.tokens(part, layer)
+    for part in (TRAIN, TUNE, HELD_OUT):
+        bench.tokens(part, 1)  # the network runs once for all layers; workers read what it leaves
     calls = [(bench.seed, layer) for layer in layers]
     bench.run("stability-dictionaries", _learn_again, calls, read=False)
     matched = bench.run("stability-matches", _match, calls)
@@ -162,11 +161,9 @@ def _edges_of(
 
 def _summary(layer: int, found: Arrays, edges: Arrays | None) -> dict[str, Any]:
     alive = found["alive"]
-    nothing: Arrays = {}
-    counted = edges or nothing
 
     def total(name: str) -> Any:
-        return counted[name].sum() if counted else 0
+        return edges[name].sum() if edges else 0
 
     return {
         "layer": layer,
@@ -179,7 +176,7 @@ def _summary(layer: int, found: Arrays, edges: Arrays | None) -> dict[str, Any]:
         "cosine_tokens": float(found["cosine_tokens"][0]),
         "jaccard": _median(found["jaccard"]),
         "jaccard_chance": _median(found["jaccard_chance"]),
-        "n_edges": len(counted["parent"]) if counted else 0,
+        "n_edges": len(edges["parent"]) if edges else 0,
         "n_edges_matched": int(total("matched")),
         "n_edges_found_again": int(total("found_again")),
         "n_edges_chance": float(total("chance")),
