@@ -27,6 +27,9 @@ CLASSES, TEXTS = "classes", "texts"
 _TOKENS_AT_ONCE = 2**24
 """Numbers of tokens, patches included, that lie in memory at once, for some 64 of them an image."""
 
+_FEW = 8
+"""Images in which it is tried whether an output depends on patch tokens."""
+
 MOST_TEXTS = 24
 LONGEST_TEXT = 300
 
@@ -122,15 +125,19 @@ class Output:
         """
         if not self._vision.reads_class_token:
             return None
-        found = self._after_blocks(tokens, pixels, 0.0)
-        few = slice(0, 8)
-        other = self._after_blocks(tokens[few], pixels, 1.0)
-        if not np.allclose(found[few], other, rtol=1e-3, atol=1e-4):
+        nothing = np.zeros(tokens.shape[1], dtype=np.float32)
+        found = self._after_blocks(tokens, pixels, nothing)
+        few = tokens[:_FEW]
+        noise = np.random.default_rng(0).standard_normal(tokens.shape[1], dtype=np.float32)
+        other = self._after_blocks(few, pixels, noise * few.std())
+        if not np.allclose(found[:_FEW], other, rtol=1e-3, atol=1e-4):
             return None
         return found
 
-    def _after_blocks(self, tokens: np.ndarray, pixels: np.ndarray, patches: float) -> np.ndarray:
-        """Run what follows the blocks on class tokens, with one value in every other token."""
+    def _after_blocks(
+        self, tokens: np.ndarray, pixels: np.ndarray, other: np.ndarray
+    ) -> np.ndarray:
+        """Run what follows the blocks on class tokens, with one vector as every other token."""
         import torch
 
         given = torch.as_tensor(tokens, device=self._vision.device)
@@ -141,7 +148,8 @@ class Output:
                 part = given[first : first + n_rows]
 
                 def last(hidden: torch.Tensor, part: torch.Tensor = part) -> torch.Tensor:
-                    whole = hidden.new_full((len(part), *hidden.shape[1:]), patches)
+                    row = torch.as_tensor(other, dtype=hidden.dtype, device=hidden.device)
+                    whole = row.expand(len(part), *hidden.shape[1:])
                     return self._vision.with_class_token(whole, part.to(hidden.dtype))
 
                 place(last)

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 CELLS = 2**23
 """Most cells (rows of draws × concepts) that are scored at a time, which bounds the memory."""
 
+MANY_ROWS = 32
+"""Rows from which on dense inputs are multiplied as a matrix."""
+
 _RAREST = 1e-6
 _MEAN_FIELD = ("probabilities", REFITTED_RULE)
 
@@ -131,7 +134,8 @@ class LayerModel:
         inputs : ndarray of bool or float, shape (n_rows, n_parents)
             Of the layer before. Only entries that are not 0 cost time.
         """
-        if inputs.dtype != bool and 4 * np.count_nonzero(inputs) > inputs.size:
+        # The same sums in the same order; few rows do not pay for the import of scipy.
+        if len(inputs) >= MANY_ROWS and 4 * np.count_nonzero(inputs) > inputs.size:
             dense = self._by_child @ np.ascontiguousarray(inputs.T, dtype=np.float64)
             return (dense.T + self.intercept).astype(np.float32)
         rows, parents = np.nonzero(inputs)

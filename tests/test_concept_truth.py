@@ -33,4 +33,3 @@ def test_one_measurement_alone():
 def test_nothing_measured_is_nothing():
     concepts = hand_concepts("evidence")
     assert not concepts and concepts.of(ConceptId(3, 0)) is None
-

@@ -152,3 +152,50 @@ def test_a_head_without_weights_is_refused(tmp_path: Path) -> None:
 def test_a_classifier_of_a_clip_has_no_text_side(tmp_path: Path) -> None:
     assert not has_text_tower(save(build("clip-classifier"), tmp_path / "a", "clip"))
     assert has_text_tower(save(build("clip"), tmp_path / "b", "clip"))
+
+
+def last_tokens(vision: VisionModel, pixels: np.ndarray) -> np.ndarray:
+    return vision.class_tokens(pixels)[-1]
+
+
+def test_the_last_tokens_alone_say_what_the_whole_model_says(tmp_path: Path) -> None:
+    original = build("vit-classifier", num_labels=5).eval()
+    vision = VisionModel.load(save(original, tmp_path, "vit"))
+    output = load_output(vision)
+    assert output is not None
+    pixels = pixels_of(9)
+    found = output.of_last_tokens(last_tokens(vision, pixels), pixels[:1])
+    assert found is not None
+    with torch.no_grad():
+        expected = original(torch.tensor(pixels)).logits.numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    # Nothing stays changed.
+    probabilities = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(output.scores(pixels), probabilities, atol=1e-5)
+
+
+def test_the_last_tokens_alone_are_as_like_texts() -> None:
+    vision = VisionModel.load(DEMO / "model")
+    output = load_output(vision)
+    assert output is not None
+    pixels = pixels_of(3, side=vision.image_size[0])
+    found = output.of_last_tokens(last_tokens(vision, pixels), pixels[:1])
+    tower = TextTower.load(DEMO / "model")
+    np.testing.assert_allclose(found, tower.embed_pixels(pixels), atol=1e-4)
+
+
+def test_a_head_that_reads_patches_cannot_be_asked_about_the_class_token(tmp_path: Path) -> None:
+    from transformers import Dinov2Config, Dinov2ForImageClassification
+
+    config = Dinov2Config(
+        hidden_size=D_MODEL, num_hidden_layers=2, num_attention_heads=2, image_size=IMAGE_SIZE,
+        patch_size=8, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Dinov2ForImageClassification(config).eval()
+    torch.nn.init.normal_(model.classifier.weight)
+    vision = VisionModel.load(save(model, tmp_path, "dinov2"))
+    output = load_output(vision)
+    assert output is not None and output.kind == CLASSES
+    pixels = pixels_of(3)
+    assert output.of_last_tokens(last_tokens(vision, pixels), pixels[:1]) is None

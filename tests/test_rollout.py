@@ -123,12 +123,13 @@ def test_few_and_many_inputs_are_summed_alike(share):
     """Sparse and dense inputs take two ways to the same scores."""
     graph, weights = random_graph((60, 40), 0.3, 3)
     rng = np.random.default_rng(1)
-    inputs = np.where(rng.random((9, 60)) < share, rng.random((9, 60)), 0).astype(np.float32)
+    size = (2 * module.MANY_ROWS, 60)
+    inputs = np.where(rng.random(size) < share, rng.random(size), 0).astype(np.float32)
     model = module.layer_model(graph, 2)
     expected = inputs.astype(np.float64) @ weights[0].T.astype(np.float64) + model.intercept
     np.testing.assert_allclose(model.scores(inputs), expected, atol=1e-5)
     # To the last bit what an image gets when it is alone.
-    alone = np.concatenate([model.scores(inputs[row : row + 1]) for row in range(9)])
+    alone = np.concatenate([model.scores(inputs[row : row + 1]) for row in range(len(inputs))])
     assert (model.scores(inputs) == alone).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from planted_study import write_study
 from streamlit.testing.v1 import AppTest
 
 from cgraph.concept import ConceptId
-from cgraph.counterfactual import dense_labels, graph_answer
+from cgraph.counterfactual import dense_labels, graph_answer, rolled_through, settled
 from cgraph.edits import Edit, RolloutSettings, SavedEdit
+from cgraph.measurements import measure_study
 from cgraph.redrawing import SceneChange, edit_of_change, scene_of
 from cgraph.study import Study
 from cgraph.study_graph import StudyGraph
@@ -87,10 +89,21 @@ def demo_model(demo: Study) -> None:
 
 
 def expected(study: Study, row: int, edit: Edit, **settings: Any) -> Any:
-    chosen = RolloutSettings(**settings)
+    chosen = settled(study, RolloutSettings(**settings))
     start = chosen.start_of(edit, study.n_layers)
     labels = dense_labels(study.graph, start, study.codes(start).row(row)[0])
-    return graph_answer(study.graph, labels, edit, chosen, key=row)
+    graph, inputs = rolled_through(study, chosen, start)
+    return graph_answer(graph, labels, edit, chosen, key=row, inputs=inputs)
+
+
+def assert_cells(app: AppTest, answer: Any) -> None:
+    """Check what the table says of the layers after the edit."""
+    for layer in range(answer.layers[0] + 1, answer.layers[-1] + 1):
+        changed = {
+            str(c.concept) for kind in ("appeared", "vanished")
+            for c in answer.changes(layer, kind)
+        }  # fmt: skip
+        assert set(cells(app, 0)[f"Layer {layer}"]) == changed
 
 
 class TestDemo:
@@ -260,6 +273,29 @@ class TestPlanted:
         assert query(app, "start") == "4"
         assert "Layer 8" in cells(app, 0)
 
+    def test_a_rule_that_was_not_measured_is_not_offered(self, planted: Study) -> None:
+        app = run(edit="-L8/2")
+        rule = next(radio for radio in app.radio if radio.label == "Rule")
+        assert rule.value == "max" and not any("refitted" in option for option in rule.options)
+
+    def test_the_rule_of_a_measured_study_is_refitted(
+        self, planted: Study, app_environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "planted"
+        shutil.copytree(planted.path, folder)
+        study = measure_study(folder, ["rollout"], workers=1).study
+        app_environment.setenv("CGRAPH_STUDIES", str(tmp_path))
+        row = 7
+        edit = Edit((), (ConceptId(5, int(study.codes(5).row(row)[0][0])),))
+        app = run(image=study.image_ids[row], edit=edit.to_text())
+        rule = next(radio for radio in app.radio if radio.label == "Rule")
+        assert rule.value == "refitted" and "rule" not in app.query_params
+        assert not any(radio.label == "Probabilities" for radio in app.radio)
+        assert_cells(app, expected(study, row, edit))
+        rule.set_value("max").run()
+        assert query(app, "rule") == "max"
+        assert_cells(app, expected(study, row, edit, rule="max"))
+
     def test_an_empty_slate(self, planted: Study) -> None:
         app = click(run(), "Start from an empty slate")
         assert "Empty slate" in text(app)
@@ -304,6 +340,7 @@ class TestPlanted:
             ({"edit": "L4/99"}, "There is no concept L4/99"),
             ({"edit": "L4/1,-L4/1"}, "switches L4/1 on and off"),
             ({"rule": "min"}, "rule is 'min'"),
+            ({"rule": "refitted"}, "--only rollout"),
             ({"draws": "many"}, "draws is 'many': a whole number is needed"),
             ({"start": "44"}, "There is no start layer 44"),
             ({"edit": "L4/1", "start": "9"}, "it starts at layer 4"),

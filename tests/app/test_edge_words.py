@@ -10,8 +10,8 @@ from measured_graph import hand_concepts, hand_facts
 from test_trace import hand_trace
 
 from cgraph.concept import ConceptId
-from cgraph.outside import Outside
 from cgraph.edge_facts import EdgeFact, EdgeFacts
+from cgraph.outside import Outside
 from cgraph.truth_tables import ORIGINS, VERDICTS
 from cgraph.ui import edge_words, outside_words
 from cgraph.ui.drawing import Looks, draw

@@ -318,8 +318,8 @@ def states_view(asking: Question, view: EditView, selected: ConceptId | None) ->
     if source in (None, "graph"):
         what = (
             f"Both states are {term('predicted')} from the labels of layer {asking.start}, by the "
-            f"same {term('rule')}, {asking.settings.rule}: before is not what the image has, but what the graph makes of "
-            "it without the edit. Figures are probabilities before → after."
+            f"same {term('rule')}, {asking.settings.rule}: before is not what the image has, but "
+            "what the graph makes of it without the edit. Figures are probabilities before → after."
         )
     else:
         what = (

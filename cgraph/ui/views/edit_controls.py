@@ -280,7 +280,8 @@ def _rule(asking: Question, view: EditView) -> None:
     st.html(
         f"<p class='cg-quiet'>The {term('rule')} says how labels of a layer follow from "
         "probabilities, layer after layer. <i>Before</i> runs by the same rule, from the same "
-        "labels, with the same draws.</p>"
+        f"labels, with the same draws. The best rule is {term('refitted')}, where a study was "
+        "measured.</p>"
     )
     rules = RULES if default_rule(study) == REFITTED_RULE else PLAIN_RULES
     # What the link leaves open is shown as it was decided.
@@ -288,7 +289,7 @@ def _rule(asking: Question, view: EditView) -> None:
     _setting(study, named, "rule", st.radio, "Rule", list(rules), format_func=RULE_NAMES.get)
     if REFITTED_RULE not in rules:
         st.caption(
-            "A better rule, refitted, is there once the study was measured: "
+            "The rule refitted is there once this study was measured: "
             "`cgraph evaluate STUDY --only rollout`."
         )
     latest = asking.edit.layers[0] if asking.edit.layers else study.n_layers
