@@ -19,12 +19,12 @@ from test_model_families import blocks_of, original_of, vision_part
 from vision_models import N_LAYERS, pixels_for, save
 
 from cgraph.config import HELD_OUT, TRAIN
-from cgraph.dense_logistic import PENALTY, whitener
 from cgraph.leakage import CLASS, PATCHES, _of_layer, input_sums, replaced_sums
 from cgraph.measurements import measure_study
 from cgraph.outside import caveat, outside
 from cgraph.pipeline import build_study
 from cgraph.study import Study
+from cgraph.token_logistic import PENALTY, whitener
 from cgraph.vit import VisionModel
 from cgraph.workbench import Source
 
