@@ -146,8 +146,8 @@ def redrawn_moves(bench: Workbench, pairs: Sequence[Pair]) -> list[np.ndarray | 
         calls.append((pairs[0].upper, some, tuple(tuple(redraws[row]) for row in some), targets))
     found = bench.run("direction-drawn", redrawn, calls)
     drops: dict[int, np.ndarray] = {}
-    for (_, some, texts, _), arrays in zip(calls, found, strict=True):
-        ends = np.cumsum([len(of_row) for of_row in texts])[:-1]
+    for (_, some, of_rows, _), arrays in zip(calls, found, strict=True):
+        ends = np.cumsum([len(of_row) for of_row in of_rows])[:-1]
         drops |= dict(zip(some, np.split(arrays["drop"], ends), strict=True))
     moves: list[np.ndarray | None] = []
     for pair, images_of in zip(pairs, wanted, strict=True):

@@ -80,7 +80,8 @@ def choose_pairs(
             break
         at_lower, at_upper = followed.at_lower[places], followed.at_upper[places]
         rng = np.random.default_rng((seed, *layers, *map(int, at_lower)))
-        images, controls = [], []
+        images: list[int] = []
+        controls: list[list[np.ndarray]] = []
         for image in rng.permutation(np.flatnonzero(labels[:, at_lower].all(axis=1))):
             active = np.setdiff1d(np.flatnonzero(labels[image]), at_lower)
             free = [
@@ -93,7 +94,7 @@ def choose_pairs(
             controls.append([rng.permutation(some)[:N_CONTROLS] for some in free])
         if len(images) >= MIN_IMAGES:
             (a, b), (a_up, b_up) = at_lower.tolist(), at_upper.tolist()
-            swapped = np.array(controls).swapaxes(0, 1)
+            swapped: np.ndarray = np.array(controls).swapaxes(0, 1)
             chosen.append(
                 Pair(*layers, (a, b), (a_up, b_up), float(association), tuple(images), swapped)
             )

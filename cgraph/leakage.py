@@ -212,8 +212,8 @@ def token_auc(source: Source, layer: int, train: np.ndarray, held_out: np.ndarra
     dict of str to ndarray
         ``auc`` (n_concepts,): NaN of those that are not scored.
     """
-    from cgraph.dense_logistic import fit_dense
     from cgraph.metrics import auc
+    from cgraph.token_logistic import fit_dense
 
     study = source.study
     scored = study.graph.column(layer, "scored")

@@ -13,17 +13,18 @@ import tiny
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from test_edit_command import run, saved
 from test_intervention import FewConcepts
 from test_model_families import blocks_of, original_of, vision_part
 from vision_models import N_LAYERS, pixels_for, save
 
 from cgraph.config import HELD_OUT, TRAIN
-from cgraph.dense_logistic import PENALTY, whitener
 from cgraph.leakage import CLASS, PATCHES, _of_layer, input_sums, replaced_sums
 from cgraph.measurements import measure_study
 from cgraph.outside import caveat, outside
 from cgraph.pipeline import build_study
 from cgraph.study import Study
+from cgraph.token_logistic import PENALTY, whitener
 from cgraph.vit import VisionModel
 from cgraph.workbench import Source
 
@@ -162,6 +163,19 @@ def test_sentences_of_a_measured_study(leaky: Study, tiny_study: Study) -> None:
     assert "Of layer 1's class token 100% comes from the patches" in found[0].sentence()
     most = max(found[1:3], key=lambda one: one.from_patches)
     assert caveat(leaky, [2, 3]) == most.sentence()
+
+
+def test_results_on_the_command_line_say_it(leaky, tiny_study, tiny_inputs, tmp_path, capsys):
+    images = tiny_inputs[1] / "sky"
+    edit = saved(tmp_path, off=["L2/1"])
+    arguments = ("edit", edit, "--images", images, "--max-images", 3, "--out", tmp_path / "o.csv")
+    code, text, _ = run(capsys, *arguments, "--study", leaky.path)
+    assert code == 0
+    assert text.endswith(f"{caveat(leaky, [3, 4])}\n")
+    image = sorted(images.iterdir())[0]
+    assert outside(leaky)[2].sentence() in run(capsys, "trace", image, "--study", leaky.path)[1]
+    unmeasured = run(capsys, "trace", image, "--study", tiny_study.path)[1]
+    assert "layer 3:" in unmeasured and "patches" not in unmeasured
 
 
 def test_without_a_class_token_shares_are_missing(tiny_inputs, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from cgraph.dense_logistic import fit_dense, whitener
 from cgraph.errors import DataError
+from cgraph.token_logistic import fit_dense, whitener
 
 
 def planted(n: int = 600, d: int = 7) -> tuple[np.ndarray, np.ndarray]:
