@@ -48,6 +48,7 @@ MODULES = {
     "stability": "cgraph.stability",
     "leakage": "cgraph.leakage",
     "direction": "cgraph.direction",
+    "factors": "cgraph.factors",
 }
 """Measurements in the order in which they are taken, and where each is made."""
 

@@ -223,6 +223,39 @@ DIRECTION_SCHEMA = pa.schema(
 
 A_TO_B, B_TO_A, BOTH_WAYS, NEITHER = DIRECTIONS = ("A → B", "B → A", "both", "neither")
 
+FACTOR_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("attribute", pa.string()),  # a factor is one value of an attribute
+        ("value", pa.string()),
+        ("n_images", pa.int32()),  # held-out images that have it
+        ("concept", pa.int32()),  # best for it, chosen on training images
+        ("auc", pa.float64()),  # of that concept's coefficient
+        ("correlation", pa.float64()),
+        ("information", pa.float64()),  # mutual, as a share of the factor's entropy
+        ("runner_up", pa.int32()),
+        ("runner_up_auc", pa.float64()),
+        ("gap", pa.float64()),  # mutual information of the best less that of the second; MIG
+        ("predicted", pa.float64()),  # AUC of a sparse logistic model on all concepts
+        ("own", pa.bool_()),  # the factor has a concept of its own
+    ]
+)
+"""Columns of ``truth/factors.arrow``; empty where nothing is known of the images."""
+
+FACTOR_LAYER_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("mig", pa.float64()),
+        ("disentanglement", pa.float64()),
+        ("completeness", pa.float64()),
+        ("informativeness", pa.float64()),  # mean AUC of the models on all concepts
+        ("n_reached", pa.int32()),  # factors of which some concept is a good sign
+        ("n_own", pa.int32()),
+        ("n_factors", pa.int32()),
+    ]
+)
+"""Columns of ``truth/factor-layers.arrow``, a row for each layer."""
+
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "rollout": {"rollout": ROLLOUT_SCHEMA, "decoded": DECODED_SCHEMA},
     "references": {"references": REFERENCE_SCHEMA},
@@ -231,6 +264,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "stability": {"stable-concepts": STABLE_CONCEPT_SCHEMA, "stable-edges": STABLE_EDGE_SCHEMA},
     "leakage": {"leakage": LEAKAGE_SCHEMA, "leakage-concepts": LEAKAGE_CONCEPT_SCHEMA},
     "direction": {"direction": DIRECTION_SCHEMA},
+    "factors": {"factors": FACTOR_SCHEMA, "factor-layers": FACTOR_LAYER_SCHEMA},
 }
 """Tables of each measurement, in the order in which `cgraph evaluate` takes them."""
 
