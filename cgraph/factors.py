@@ -35,7 +35,7 @@ from cgraph.disentanglement import (
 from cgraph.errors import DataError
 from cgraph.logistic import MAX_ITER, TOLERANCE, fit_rows, sparse_rows
 from cgraph.proximal_newton import Settings
-from cgraph.references import rows_of
+from cgraph.readout import rows_of
 from cgraph.study import Study
 from cgraph.truth_tables import FACTOR_LAYER_SCHEMA, FACTOR_SCHEMA
 from cgraph.workbench import Arrays, Source, Workbench

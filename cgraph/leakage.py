@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from cgraph.config import HELD_OUT, TRAIN, TUNE
+from cgraph.config import HELD_OUT, TUNE
+from cgraph.readout import dense_figures, scored_concepts, standard_tokens, tokens_written
 from cgraph.store import as_array
 from cgraph.truth_tables import LEAKAGE_CONCEPT_SCHEMA, LEAKAGE_SCHEMA
 from cgraph.workbench import Arrays, Source, Workbench
@@ -188,42 +189,33 @@ def replaced(
 
 def _token_aucs(bench: Workbench) -> list[np.ndarray]:
     """Return for each layer from the second on the AUC of every concept from the token before."""
-    study = bench.study
-    calls = [
-        (layer, bench.tokens(TRAIN, layer - 1), bench.tokens(HELD_OUT, layer - 1))
-        for layer in range(2, study.n_layers + 1)
-    ]
+    calls = [(layer, bench.seed) for layer in range(2, bench.study.n_layers + 1)]
+    if not tokens_written(bench):
+        return [np.full(bench.study.graph.n_concepts(layer), np.nan) for layer, _ in calls]
     return [found["auc"] for found in bench.run("leakage-token", token_auc, calls)]
 
 
-def token_auc(source: Source, layer: int, train: np.ndarray, held_out: np.ndarray) -> Arrays:
+def token_auc(source: Source, layer: int, seed: int) -> Arrays:
     """Return the held-out AUC of a layer's concepts from the raw tokens of the layer before.
 
     Parameters
     ----------
     source : Source
+        Whose tokens `tokens_written` wrote.
     layer : int
         Whose concepts.
-    train, held_out : ndarray of float32, shape (n_images, d_model)
-        Tokens of the layer before.
+    seed : int
 
     Returns
     -------
     dict of str to ndarray
         ``auc`` (n_concepts,): NaN of those that are not scored.
     """
-    from cgraph.metrics import auc
-    from cgraph.token_logistic import fit_dense
-
-    study = source.study
-    scored = study.graph.column(layer, "scored")
-    codes = study.codes(layer)
-    found = np.full(len(scored), np.nan)
-    if scored.any():
-        labels, wanted = (
-            codes.dense_labels(study.rows(part))[:, scored] for part in (TRAIN, HELD_OUT)
-        )
-        found[scored] = auc(fit_dense(train, labels).scores(held_out), wanted)
+    found = np.full(source.study.graph.n_concepts(layer), np.nan)
+    scored = scored_concepts(source.study, layer)
+    if len(scored):
+        inputs = standard_tokens(source, layer - 1)
+        found[scored] = dense_figures(source.study, inputs, layer, seed)[0]
     return {"auc": found}
 
 

@@ -10,7 +10,6 @@ on tune images, and is judged on held-out images over the scored concepts of its
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +17,19 @@ import pyarrow as pa
 from cgraph.bagging import fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import HELD_OUT, TRAIN, TUNE
-from cgraph.dense_logistic import fit_dense_logistic_path
-from cgraph.errors import ImageError, ModelError
 from cgraph.logistic import MAX_ITER, TOLERANCE, fit_rows
-from cgraph.metrics import auc, average_precision
 from cgraph.predictor import SparseInputs
 from cgraph.proximal_newton import Settings
-from cgraph.row_samples import rows_of_part
-from cgraph.store import read_tensors, write_tensors
+from cgraph.readout import (
+    codes_of_parts,
+    dense_figures,
+    figures_of,
+    raw_tokens,
+    rows_of,
+    scored_concepts,
+    standard_tokens,
+    tokens_written,
+)
 from cgraph.study import Study
 from cgraph.tabular_network import fit_tables
 from cgraph.truth_tables import (
@@ -39,20 +43,13 @@ from cgraph.truth_tables import (
     TABULAR,
     TOKEN,
 )
-from cgraph.workbench import WORKING, Arrays, Source, Workbench
-
-PARTS = (TRAIN, TUNE, HELD_OUT)
-
-MAX_IMAGES = {TRAIN: 20_000, TUNE: 10_000, HELD_OUT: 20_000}
-"""Most images of each part; a seeded sample beyond."""
+from cgraph.workbench import Arrays, Source, Workbench
 
 BAG_CAP = 1000
 """Most positives in a bag of the direct reference, if the graph's own bags have no lower cap."""
 
 N_DRAWS = 3
 """Draws of random parents, whose figures are averaged."""
-
-_TOKENS = "reference-inputs"
 
 
 def measure(bench: Workbench) -> dict[str, pa.Table]:
@@ -80,7 +77,7 @@ def measure(bench: Workbench) -> dict[str, pa.Table]:
         (to_last, bench.run("reference-labels", _labels, to_last)),
         (every, bench.run("reference-direct", _direct, every)),
     ]
-    if _tokens_written(bench):
+    if tokens_written(bench):
         runs.append((to_last, bench.run("reference-tokens", _tokens, to_last)))
     else:
         runs.append((adjacent, bench.run("reference-nearest", _stored_nearest, adjacent)))
@@ -117,49 +114,24 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def rows_of(study: Study, seed: int) -> dict[str, np.ndarray]:
-    """Return the rows of each part that references are fitted, chosen and judged on."""
-    numbers = np.select([study.split == part for part in PARTS], range(len(PARTS)), len(PARTS))
-    return {
-        part: rows_of_part(numbers.astype(np.uint8), place, MAX_IMAGES[part], (seed, place))
-        for place, part in enumerate(PARTS)
-    }
-
-
-def scored_concepts(study: Study, layer: int) -> np.ndarray:
-    """Return the indices of the scored concepts of a layer."""
-    return np.flatnonzero(study.graph.column(layer, "scored"))
-
-
-def _codes(study: Study, layer: int, seed: int) -> dict[str, Codes]:
-    codes = study.codes(layer)
-    return {part: codes.take(rows) for part, rows in rows_of(study, seed).items()}
-
-
-def _figures(scores: np.ndarray, labels: Codes, scored: np.ndarray) -> np.ndarray:
-    """Return AUC and average precision of each scored concept, shape (2, n_scored)."""
-    truth = labels.to_csr(binary=True).tocsc()[:, scored]
-    return np.array([auc(scores, truth), average_precision(scores, truth)])
-
-
 def _parents(source: Source, left: int, right: int, seed: int) -> Arrays:
     """Judge single labels, random parents and tables, from a layer to the next."""
     study = source.study
-    inputs, labels = _codes(study, left, seed), _codes(study, right, seed)
+    inputs, labels = codes_of_parts(study, left, seed), codes_of_parts(study, right, seed)
     scored = scored_concepts(study, right)
     judged = inputs[HELD_OUT].to_csr(binary=True).tocsc()
     best = best_parents(inputs[TRAIN], labels[TRAIN], scored)
     flat = np.zeros((judged.shape[0], len(scored)))
     answers = {
-        PREVALENCE: _figures(flat, labels[HELD_OUT], scored),
-        BEST_PARENT: _figures(judged[:, best].toarray(), labels[HELD_OUT], scored),
+        PREVALENCE: figures_of(flat, labels[HELD_OUT], scored),
+        BEST_PARENT: figures_of(judged[:, best].toarray(), labels[HELD_OUT], scored),
     }
     drawn = []
     for draw in range(N_DRAWS):
         weights = _random_parents(study, inputs[TRAIN], labels[TRAIN], right, scored, (seed, draw))
-        drawn.append(_figures(np.asarray(judged @ weights), labels[HELD_OUT], scored))
+        drawn.append(figures_of(np.asarray(judged @ weights), labels[HELD_OUT], scored))
     answers[RANDOM_PARENTS] = np.mean(drawn, axis=0)
-    answers[TABULAR] = _figures(_table_scores(inputs, labels, scored), labels[HELD_OUT], scored)
+    answers[TABULAR] = figures_of(_table_scores(inputs, labels, scored), labels[HELD_OUT], scored)
     return answers
 
 
@@ -243,24 +215,16 @@ def _table_scores(
 def _labels(source: Source, start: int, layer: int, seed: int) -> Arrays:
     """Judge a dense logistic model on all labels of a layer."""
     inputs = {
-        part: codes.dense_labels() for part, codes in _codes(source.study, start, seed).items()
+        part: codes.dense_labels()
+        for part, codes in codes_of_parts(source.study, start, seed).items()
     }
-    return {DENSE: _dense_figures(source.study, inputs, layer, seed)}
-
-
-def _dense_figures(
-    study: Study, inputs: dict[str, np.ndarray], layer: int, seed: int
-) -> np.ndarray:
-    labels, scored = _codes(study, layer, seed), scored_concepts(study, layer)
-    train, tune = (labels[part].dense_labels()[:, scored] for part in (TRAIN, TUNE))
-    fits = fit_dense_logistic_path(inputs[TRAIN], train, inputs[TUNE], tune)
-    return _figures(fits.decision(inputs[HELD_OUT]), labels[HELD_OUT], scored)
+    return {DENSE: dense_figures(source.study, inputs, layer, seed)}
 
 
 def _direct(source: Source, start: int, layer: int, seed: int) -> Arrays:
     """Judge predictors fitted as the graph's own are, from a layer straight to a later one."""
     study = source.study
-    inputs, labels = _codes(study, start, seed), _codes(study, layer, seed)
+    inputs, labels = codes_of_parts(study, start, seed), codes_of_parts(study, layer, seed)
     scored = scored_concepts(study, layer)
     config = study.config.predictor
     cap = min(BAG_CAP, config.bag_cap or BAG_CAP)
@@ -272,44 +236,20 @@ def _direct(source: Source, start: int, layer: int, seed: int) -> Arrays:
         entropy=(seed, layer),
     )
     scores = predictors.decision(SparseInputs(inputs[HELD_OUT], binary=True))
-    return {DIRECT: _figures(scores, labels[HELD_OUT], scored)}
-
-
-def _tokens_written(bench: Workbench) -> bool:
-    """Write the tokens of every layer for the workers; false where there can be none."""
-    study = bench.study
-    rows = rows_of(study, bench.seed)
-    places = {part: np.searchsorted(study.rows(part), own) for part, own in rows.items()}
-    try:
-        for layer in range(1, study.n_layers):
-            path = _token_file(study.path, layer)
-            if not path.is_file():
-                tokens = {p: bench.tokens(p, layer)[places[p]] for p in PARTS}
-                write_tensors(path, tokens)
-    except (ImageError, ModelError):
-        return False
-    return True
-
-
-def _token_file(folder: Path, layer: int) -> Path:
-    return folder / WORKING / _TOKENS / f"layer-{layer:03d}.safetensors"
+    return {DIRECT: figures_of(scores, labels[HELD_OUT], scored)}
 
 
 def _tokens(source: Source, start: int, layer: int, seed: int) -> Arrays:
     """Judge what the class token allows: a dense logistic model, and the nearest atom."""
     study = source.study
-    tokens = read_tensors(_token_file(study.path, start))
-    mean, spread = (getattr(tokens[TRAIN], f)(axis=0, dtype=np.float64) for f in ("mean", "std"))
-    spread[spread == 0] = 1
-    inputs = {part: (own - mean) / spread for part, own in tokens.items()}
-    answers = {TOKEN: _dense_figures(study, inputs, layer, seed)}
+    answers = {TOKEN: dense_figures(study, standard_tokens(source, start), layer, seed)}
     if layer == start + 1:
         scored = scored_concepts(study, layer)
         nearest = _of_concepts(study, layer, "nearest")[scored]
         dictionary = study.dictionary(start)
-        scores = dictionary.pre_activations(tokens[HELD_OUT], atoms=nearest)
-        labels = _codes(study, layer, seed)[HELD_OUT]
-        answers[NEAREST] = _figures(scores, labels, scored)
+        scores = dictionary.pre_activations(raw_tokens(source, start)[HELD_OUT], atoms=nearest)
+        labels = codes_of_parts(study, layer, seed)[HELD_OUT]
+        answers[NEAREST] = figures_of(scores, labels, scored)
     return answers
 
 

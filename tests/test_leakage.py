@@ -19,12 +19,12 @@ from test_model_families import blocks_of, original_of, vision_part
 from vision_models import N_LAYERS, pixels_for, save
 
 from cgraph.config import HELD_OUT, TRAIN
+from cgraph.dense_logistic import PENALTIES
 from cgraph.leakage import CLASS, PATCHES, _of_layer, input_sums, replaced_sums
 from cgraph.measurements import measure_study
 from cgraph.outside import caveat, outside
 from cgraph.pipeline import build_study
 from cgraph.study import Study
-from cgraph.token_logistic import PENALTY, whitener
 from cgraph.vit import VisionModel
 from cgraph.workbench import Source
 
@@ -142,18 +142,19 @@ def test_the_tokens_figure_is_that_of_scikit_learn(leaky: Study) -> None:
         ).astype(np.float64)
         for part in (TRAIN, HELD_OUT)
     }
-    mean = tokens[TRAIN].mean(axis=0)
-    whitening = whitener(tokens[TRAIN] - mean)
+    mean, spread = tokens[TRAIN].mean(axis=0), tokens[TRAIN].std(axis=0)
     scored = np.flatnonzero(leaky.graph.column(layer, "scored"))
     labels = leaky.codes(layer).dense_labels()
     table = leaky.measured("leakage-concepts").to_pandas()
     found = table[table["layer"] == layer]["auc_token"].to_numpy()
     for concept in scored[:3]:
-        one = LogisticRegression(C=1 / (len(tokens[TRAIN]) * PENALTY), max_iter=5000)
-        one.fit((tokens[TRAIN] - mean) @ whitening, labels[leaky.rows(TRAIN), concept])
-        scores = one.decision_function((tokens[HELD_OUT] - mean) @ whitening)
-        wanted = roc_auc_score(labels[leaky.rows(HELD_OUT), concept], scores)
-        assert found[concept] == pytest.approx(wanted, abs=0.01)
+        wanted = []
+        for penalty in PENALTIES:  # which of them serves tune images best is another test
+            one = LogisticRegression(C=1 / penalty, max_iter=5000)
+            one.fit((tokens[TRAIN] - mean) / spread, labels[leaky.rows(TRAIN), concept])
+            scores = one.decision_function((tokens[HELD_OUT] - mean) / spread)
+            wanted.append(roc_auc_score(labels[leaky.rows(HELD_OUT), concept], scores))
+        assert min(abs(found[concept] - np.array(wanted))) < 2e-3
 
 
 def test_sentences_of_a_measured_study(leaky: Study, tiny_study: Study) -> None:

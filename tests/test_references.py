@@ -5,13 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
-from cgraph import references, workbench
+from cgraph import workbench
 from cgraph.config import HELD_OUT, TRAIN
 from cgraph.errors import ImageError
 from cgraph.executors import ProcessExecutor, SerialExecutor
 from cgraph.measurements import measure_study
 from cgraph.metrics import average_precision
-from cgraph.references import best_parents, measure, rows_of, scored_concepts
+from cgraph.readout import rows_of, scored_concepts
+from cgraph.references import best_parents, measure
 from cgraph.study import Study
 from cgraph.truth_tables import (
     BEST_PARENT,
@@ -131,7 +132,7 @@ def test_without_pictures_the_rows_on_tokens_are_left_out(tiny_study, tmp_path, 
 
 
 def test_many_images_are_sampled_by_seed(study, monkeypatch):
-    monkeypatch.setattr(references, "MAX_IMAGES", dict.fromkeys(references.MAX_IMAGES, 50))
+    monkeypatch.setattr(readout, "MAX_IMAGES", dict.fromkeys(readout.MAX_IMAGES, 50))
     one, same, other = (rows_of(study, seed) for seed in (1, 1, 2))
     for part, rows in one.items():
         assert len(rows) == 50 and set(rows) <= set(study.rows(part))
