@@ -155,8 +155,8 @@ class Answer:
 def default_rule(study: Study) -> Rule:
     """Return the rule of rollouts where none was asked for.
 
-    ``refitted`` where `cgraph evaluate` has fitted its predictors: its probabilities are nearest to
-    what a direct fit from the start layer reaches. Otherwise ``max``.
+    ``refitted`` where `cgraph evaluate` has fitted its predictors: of all rules it reached the
+    highest average precision from every start layer (docs/methods.md). Otherwise ``max``.
     """
     return REFITTED_RULE if study.is_measured("rollout") else PLAIN_RULE
 

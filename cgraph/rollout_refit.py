@@ -5,9 +5,8 @@ predicted for s + 1, and so on to layer L. Each child is a logistic model of the
 graph names, at natural prevalence, without bags: the parents are chosen already, and a penalty of
 `L2` on standardised inputs keeps their weights small. Then Platt's pair and the threshold, on tune
 images, as for edge predictors. Calibrated probabilities are passed on, on the train images too on
-which they were fitted: they look a little better there than they are, which a penalty and the pair
-keep small. (Predicting each half of the train images by a fit on the other half is worse by far:
-two fits pass on two scales, and the next layer is fitted on their mixture.)
+which they were fitted, where they look a little better than they are. (Predicting each half of the
+train images by a fit on the other half came out worse; docs/methods.md has the figures.)
 
 At most `MOST_IMAGES` train images are used, and of these at most `MOST_ROWS` for each child: all
 positives if they are not too many, and a seeded sample of the rest, each of whose rows stands for
