@@ -8,7 +8,7 @@ import pytest
 from cgraph import workbench
 from cgraph.config import HELD_OUT, TRAIN
 from cgraph.errors import ImageError
-from cgraph.executors import ProcessExecutor, SerialExecutor
+from cgraph.executors import SerialExecutor
 from cgraph.measurements import measure_study
 from cgraph.metrics import average_precision
 from cgraph.readout import rows_of, scored_concepts
@@ -108,8 +108,14 @@ def test_more_information_does_not_do_worse(study, rows):
     assert mean(TOKEN) > graph - 0.02 and mean(DENSE) > graph - 0.05
 
 
-def test_workers_do_not_change_the_figures(tiny_study, tmp_path, rows):
-    bench = Workbench(_open(tiny_study, tmp_path), ProcessExecutor(2))
+class _Backwards(SerialExecutor):
+    def run(self, function, calls):
+        for number, call in reversed(list(enumerate(calls))):
+            yield number, function(*call)
+
+
+def test_the_order_of_the_calls_does_not_change_the_figures(tiny_study, tmp_path, rows):
+    bench = Workbench(_open(tiny_study, tmp_path), _Backwards())
     table = measure(bench)["references"]
     again = {(row["start"], row["layer"], row["reference"]): row for row in table.to_pylist()}
     assert again == rows

@@ -40,11 +40,17 @@ Tokens = dict[str, np.ndarray]
 Method = Callable[[Tokens, int, int], Tokens]
 
 
-def autoencoder(estimator: type[Any]) -> Method:
-    """Return a method that learns an autoencoder and gives its codes."""
+def autoencoder(estimator: type[Any], varying: bool) -> Method:
+    """Return a method that learns an autoencoder and gives its codes.
+
+    One with a varying number of active atoms has as many on average as the others have at most.
+    """
 
     def codes(tokens: Tokens, n_atoms: int, max_nnz: int) -> Tokens:
-        model = estimator(n_atoms, max_nnz=max_nnz, random_state=0)
+        if varying:
+            model = estimator(n_atoms, max_nnz=4 * max_nnz, mean_nnz=max_nnz, random_state=0)
+        else:
+            model = estimator(n_atoms, max_nnz=max_nnz, random_state=0)
         model.fit(tokens[TRAIN], X_tune=tokens[TUNE])
         return {part: np.asarray(model.transform(own).toarray()) for part, own in tokens.items()}
 
@@ -86,9 +92,9 @@ def unchanged(tokens: Tokens, n_atoms: int, max_nnz: int) -> Tokens:
 
 
 METHODS: dict[str, Method] = {
-    "TopK autoencoder": autoencoder(TopKSAE),
-    "BatchTopK autoencoder": autoencoder(BatchTopKSAE),
-    "ReLU autoencoder": autoencoder(ReluSAE),
+    "TopK autoencoder": autoencoder(TopKSAE, varying=False),
+    "BatchTopK autoencoder": autoencoder(BatchTopKSAE, varying=True),
+    "ReLU autoencoder": autoencoder(ReluSAE, varying=True),
     "K-SVD, non-negative": ksvd(True),
     "K-SVD, signed": ksvd(False),
 }
@@ -99,11 +105,14 @@ REFERENCES: dict[str, Method] = {
 }
 
 
-def row_of(layer: int, name: str, found: FactorFigures, seconds: float) -> dict[str, Any]:
+def row_of(
+    layer: int, name: str, codes: np.ndarray, found: FactorFigures, seconds: float
+) -> dict[str, Any]:
     """Return the row of the table for one layer and method."""
     return {
         "layer": layer,
         "codes": name,
+        "active": f"{np.count_nonzero(codes, axis=1).mean():.1f}",
         "own concept": f"{int(found.own.sum())} of {len(found.own)}",
         "some concept": found.n_reached,
         "MIG": f"{found.mig:.2f}",
@@ -135,7 +144,8 @@ def measured(study: Study, tokens: Tokens, layer: int) -> list[dict[str, Any]]:
         given = tokens if name in REFERENCES else prepared
         codes = method(given, n_atoms, config.max_nnz) if method else stored
         figures = factor_figures(codes[TRAIN], truth[:n_train], codes[HELD_OUT], truth[n_train:])
-        found.append(row_of(layer, name, figures, time.process_time() - start))
+        seconds = time.process_time() - start
+        found.append(row_of(layer, name, codes[HELD_OUT], figures, seconds))
     return found
 
 
