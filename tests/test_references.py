@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cgraph import workbench
+from cgraph import readout, workbench
 from cgraph.config import HELD_OUT, TRAIN
 from cgraph.errors import ImageError
 from cgraph.executors import SerialExecutor
