@@ -18,7 +18,8 @@ def add_parser(commands: Any) -> None:
         help="measure how far a study's graph tells the truth about the network",
         description="Take measurements of a finished study and store them in it: rollouts and "
         "what to read them beside, evidence on every edge, what an edge is worth, what another "
-        "seed finds again, what the graph cannot see, and which of two concepts moves the other. "
+        "seed finds again, what the graph cannot see, which of two concepts moves the other, and "
+        "whether known factors have a concept each. "
         "See docs/methods.md. Run it again to go on after an interruption.",
     )
     evaluate.add_argument("study", help="a study folder")
