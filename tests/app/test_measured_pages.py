@@ -172,7 +172,8 @@ class TestOtherPages:
         assert "What lies" not in plain
 
     def _changes(self, study: str) -> dict[str, Any]:
-        app = run_page(EDIT, study=study, edit="L2/4", view="graph")
+        # A measured study has another default rule.
+        app = run_page(EDIT, study=study, edit="L2/4", view="graph", rule="max")
         return json.loads(payloads(app, "cgraph_change_graph")[0]["picture"])
 
     def test_what_moved_a_concept_says_what_was_measured_of_it(self, measured: Study) -> None:
