@@ -78,7 +78,7 @@ def _mapped(value: Any, pick: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 def watched(
     blocks: torch.nn.ModuleList,
     watch: Callable[[BlockRun], None],
-    class_rows: tuple[int, ...],
+    class_row: int | None,
     patch_rows: slice,
     read: Read,
 ) -> Iterator[None]:
@@ -87,8 +87,7 @@ def watched(
     def hook_of(layer: int) -> Callable[..., None]:
         def hook(block: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             tokens = output[0] if isinstance(output, tuple) else output
-            row = class_rows[0] if class_rows else None
-            watch(BlockRun(layer, block, args, kwargs, tokens, row, patch_rows, read))
+            watch(BlockRun(layer, block, args, kwargs, tokens, class_row, patch_rows, read))
 
         return hook
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from cgraph.edits import REFITTED_RULE
+
 FOLDER = "truth"
 STAGE = "truth"
 """What the manifest calls the stage of these files; no stage of a build."""
 
-REFITTED = "refitted"
+REFITTED = REFITTED_RULE
 """The rule with predictors refitted on what is passed on; the default where it was measured."""
 
 SPECIFIC, SUPPORTED, NO_EFFECT, CONTRADICTED, NOT_MEASURED = VERDICTS = (

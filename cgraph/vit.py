@@ -323,12 +323,8 @@ class VisionModel:
             own = None if mask is None else mask[place].expand(len(output), -1)
             return self.read(output, own)
 
-        rows = self._structure.class_rows if self.reads_class_token else ()
-        with (
-            self._lock,
-            watched(self.blocks, watch, rows, self._structure.patch_rows, read),
-            torch.inference_mode(),
-        ):
+        patch_rows = self._structure.patch_rows
+        with self.running(), watched(self.blocks, watch, self.class_row, patch_rows, read):
             self.network(**inputs)
 
     def _checked(self, pixels: np.ndarray) -> np.ndarray:
