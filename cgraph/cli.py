@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="make the bundled study again, from nothing",
-        description="Draw scenes, train a small CLIP on them, build its study and measure it. Takes "
-        "most of an hour on two cores; run it again to go on after an interruption.",
+        description="Draw scenes, train a small CLIP on them, build its study and measure it. "
+        "Takes most of an hour on two cores; run it again to go on after an interruption.",
     )
     demo.add_argument("--out", type=Path, required=True, help="the study folder to write")
     demo.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
