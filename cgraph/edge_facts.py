@@ -206,7 +206,7 @@ class EdgeFacts:
         if place is None:
             return None
         # By way of its shortest text, so that a single-precision .1 is not read as .10000000149.
-        values = {
+        values: dict[str, Any] = {
             name: float(str(column[place])) if column.dtype.kind == "f" else column[place].item()
             for name, column in self._columns.items()
         }
