@@ -2,7 +2,7 @@
 
 *One layer* has a closed form: sort the flips that help by what they add to the score, and count how
 many of the largest it takes. It is exact, but for concepts that lie within float errors of their
-threshold (`cgraph.bounds_layers`), where lower and upper bound are a flip apart and said to be so.
+threshold (`cgraph.bounds_layers`), where lower and upper bound may differ and are said to.
 
 *Several layers* have a lower bound, from `cgraph.bounds` with a growing budget, and an upper bound,
 an actual set of flips found by search (`cgraph.flip_search`) and verified by a rollout. Where they
@@ -20,7 +20,7 @@ import numpy as np
 
 from cgraph.bounds import constant_concepts, label_bounds, probability_bounds
 from cgraph.bounds_kernels import least_flips
-from cgraph.bounds_layers import Inputs, bound_layer, check_rule, check_span, place_of
+from cgraph.bounds_layers import BoundLayer, Inputs, bound_layer, check_rule, check_span, place_of
 from cgraph.bounds_question import UNDECIDED, flippable_mask
 from cgraph.concept import ConceptId
 from cgraph.edits import MOST_CHANGES, Edit, Probability, Rule
@@ -95,8 +95,9 @@ class LayerRadii:
     before : ndarray of bool, shape (n_rows, n_children)
         Labels without flips.
     lower, upper : ndarray of int32, shape (n_rows, n_children)
-        No fewer flips change the label, so many do. Both `NEVER` where none do. Where `upper` is
-        `OPEN`, a score stays so near the threshold that nothing is certain.
+        No fewer flips change the label, so many do. Both `NEVER` where none do. Where a score
+        comes so near the threshold that rounding decides, `upper` is computed from the most helpful
+        flips and may be more than `lower`, or `OPEN` if they do not change the label.
     constant : ndarray of bool, shape (n_children,)
         Concepts that no labels switch.
     """
@@ -160,16 +161,43 @@ def layer_radii(
     gap_high = np.where(before, score - layer.off_to, layer.on_from - score) + layer.margin
     for gap in (gap_low, gap_high):
         gap[:, layer.constant >= 0] = np.inf
-    shape = len(rows), layer.n_children
+    shape, mask = (len(rows), layer.n_children), flippable_mask(graph, start, flippable)
     lower, upper = (np.empty(shape, dtype=np.int32) for _ in range(2))
     least_flips(
-        layer.starts, layer.parents, layer.weights, rows, flippable_mask(graph, start, flippable),
-        before, gap_low, gap_high, lower, upper,
+        layer.starts, layer.parents, layer.weights, rows, mask, before, gap_low, gap_high, lower,
+        upper,
     )  # fmt: skip
     upper[(upper == NEVER) & (lower != NEVER)] = OPEN
+    for row, child in np.argwhere(lower != upper):
+        _compute_upper(layer, rows[row], passed, mask, child, before[row, child], upper[row])
     rule: Rule = "max" if graph.refitted_from is None else _rule_of(graph)
     constant = constant_concepts(graph, start, kind, rule, start + 1, inputs)[1]
     return LayerRadii(start, predictors, before, lower, upper, constant)
+
+
+def _compute_upper(
+    layer: BoundLayer,
+    labels: np.ndarray,
+    passed: np.ndarray | None,
+    flippable: np.ndarray,
+    child: int,
+    on: bool,
+    upper: np.ndarray,
+) -> None:
+    """Flip the most helpful parents in turn until the computed label changes; write how many."""
+    entries = slice(layer.starts[child], layer.starts[child + 1])
+    parents = layer.parents[entries]
+    gains = np.where(labels[parents], -1.0, 1.0) * layer.weights[entries] * (-1.0 if on else 1.0)
+    helpful = np.flatnonzero((gains > 0) & flippable[parents])
+    order = parents[helpful[np.argsort(-gains[helpful], kind="stable")]]
+    if not len(order):
+        return
+    flipped = np.repeat(labels[None], len(order), axis=0)
+    for n, parent in enumerate(order):
+        flipped[n:, parent] ^= True
+    changed = layer.computed_labels(flipped, passed)[:, child] != on
+    if changed.any():
+        upper[child] = int(np.argmax(changed)) + 1
 
 
 def lower_radii(
