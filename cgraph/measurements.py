@@ -50,6 +50,7 @@ MODULES = {
     "leakage": "cgraph.leakage",
     "direction": "cgraph.direction",
     "factors": "cgraph.factors",
+    "flips": "cgraph.flips",
 }
 """Measurements in the order in which they are taken, and where each is made."""
 
