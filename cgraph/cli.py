@@ -25,6 +25,7 @@ from cgraph import (
     graph_command,
     job_commands,
     names_command,
+    outputs_command,
     travel_command,
 )
 from cgraph.console import ProgressPrinter, print_info
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     graph_command.add_parser(commands)
     edit_command.add_parser(commands)
     evaluate_command.add_parser(commands)
+    outputs_command.add_parser(commands)
     compare_command.add_parser(commands)
 
     names_command.add_parser(commands)

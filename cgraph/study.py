@@ -42,6 +42,17 @@ from cgraph.manifest import (
 from cgraph.naming import ConceptName
 from cgraph.novelty import Usual
 from cgraph.object_paths import study_path
+from cgraph.output_nodes import OutputNodes, read_outputs
+from cgraph.output_tables import (
+    FILES,
+    FITTED_ON,
+    LABEL_SCHEMA,
+    OUTPUT_LABELS,
+    OUTPUT_SCHEMA,
+    OUTPUTS,
+    REFITTED_FILES,
+    fitted_on,
+)
 from cgraph.refitted_predictors import refitted_graph
 from cgraph.store import (
     codes_from_table,
@@ -374,6 +385,29 @@ class Study:
                 self._refitted[start] = refitted_graph(self.graph, edges, concepts, start)
         return self._refitted[start]
 
+    @cached_property
+    def outputs(self) -> OutputNodes | None:
+        """What the model says in the end, as nodes after the last layer; None if there are none.
+
+        `cgraph outputs` makes them.
+        """
+        if OUTPUTS not in self.manifest.files:
+            return None
+        tables = {Path(name).stem: read_table(self.file(name)) for name in FILES}
+        with fitting(self.path / OUTPUTS):
+            check_columns(tables["outputs"], OUTPUT_SCHEMA)
+        with fitting(self.path / OUTPUT_LABELS):
+            check_columns(tables["labels"], LABEL_SCHEMA)
+        refitted = None
+        if all(name in self.manifest.files for name in REFITTED_FILES):
+            edges, concepts = (read_table(self.file(name)) for name in REFITTED_FILES)
+            # Of a study whose rollout was measured again, they say nothing any more.
+            follows = (edges.schema.metadata or {}).get(FITTED_ON)
+            if follows == fitted_on(self.manifest.files):
+                refitted = edges, concepts
+        with fitting(self.path / "outputs"):
+            return read_outputs(tables, self.graph, len(self.image_ids), refitted)
+
     @property
     def truth(self) -> dict[str, float | int]:
         """How far the graph tells the truth about the network; see `truth_figures`."""
@@ -445,6 +479,7 @@ class Study:
             "pairs": plain_rows(self.evaluation("pairs")),
             "n_named": [sum(c.layer == layer for c in self.names) for layer in layers],
             **quality,
+            "outputs": [node.to_dict() for node in self.outputs.nodes] if self.outputs else [],
             "truth": self.truth,
             "build": stages,
         }

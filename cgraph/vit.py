@@ -247,6 +247,37 @@ class VisionModel:
         """
         return self._preprocessing(images)
 
+    def shown(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Return pictures as the network is shown them: resized and cropped, still 0 to 255.
+
+        Parameters
+        ----------
+        images
+            Pictures of any sizes, mode ``RGB``.
+
+        Returns
+        -------
+        np.ndarray, shape (n, height, width, 3), uint8
+
+        Raises
+        ------
+        ModelError
+            If the model takes patches of pictures of any size.
+        """
+        return self._levels().shown(images)
+
+    def preprocess_shown(self, levels: np.ndarray) -> np.ndarray:
+        """Prepare what `shown` returned, or a change of it, for the network: as `preprocess`."""
+        return self._levels().of_shown(levels)
+
+    def _levels(self) -> Preprocessing:
+        if isinstance(self._preprocessing, Preprocessing):
+            return self._preprocessing
+        raise ModelError(
+            f"The {self.family} model takes patches of pictures of any size, so that there is no "
+            "picture of one size that could be changed pixel by pixel."
+        )
+
     def class_tokens(self, pixels: np.ndarray, change: TokenChange | None = None) -> np.ndarray:
         """Token that is read after every transformer block: the class token where there is one.
 
@@ -362,6 +393,10 @@ class VisionModel:
         -------
         np.ndarray, shape (n, d_model), float32
         """
+        return self.read_tensor(output, mask).cpu().numpy()
+
+    def read_tensor(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Read the token of each image as `read` does, as a float32 tensor on its device."""
         if self.reads_class_token:
             read = output[:, self._structure.class_rows[0]]
         elif self.token == TOKENS["pooled"]:
@@ -372,7 +407,7 @@ class VisionModel:
         else:
             weights = mask[:, :, None].float()
             read = (output.float() * weights).sum(dim=1) / weights.sum(dim=1)
-        return read.float().cpu().numpy()
+        return read.float()
 
     def with_class_token(self, output: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return a block's output ``(n, tokens, d_model)`` with other class tokens."""
