@@ -8,8 +8,8 @@ it holds, limits of what may be unknown, and what the verdict speaks of.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +17,20 @@ import numpy as np
 from cgraph import __version__
 from cgraph.concept_sets import ResolvedSet, resolve
 from cgraph.errors import CgraphError
-from cgraph.policy_clock import Clock, TimeOut
-from cgraph.policy_draws import Draws, draw_sets
+from cgraph.policy_clock import Clock
+from cgraph.policy_draws import draw_sets
+from cgraph.policy_flips import DRAWS as flip_draws
+from cgraph.policy_flips import check_flips, flips_in_draws
+from cgraph.policy_influence import DRAWS as influence_draws
+from cgraph.policy_influence import check_influence, influence_in_draws
+from cgraph.policy_network import DRAWS as network_draws
+from cgraph.policy_network import check_in_network, network_in_draws
 from cgraph.policy_paths import check_paths, paths_in_draws
 from cgraph.policy_prediction import predicts
 from cgraph.policy_rules import Policy, Rule
 from cgraph.policy_scope import distance, from_outside, scope_of
 from cgraph.policy_subject import Subject, subject_of
+from cgraph.policy_together import check_together, together_in_draws
 from cgraph.policy_verdicts import (
     GRAPH,
     IMAGES,
@@ -31,6 +38,7 @@ from cgraph.policy_verdicts import (
     Baseline,
     Figure,
     Finding,
+    Outcome,
     Report,
     Verdict,
 )
@@ -139,35 +147,30 @@ def check_rule(
     own = [sets[name] for name in rule.set_names]
     speaks_of = _speaks_of(rule)
     shown = tuple(one.shown(subject, role) for one, role in zip(own, _ROLES, strict=False))
+    task = _Task(subject, rule, own, clock, policy.seed, images)
     distances: tuple[Figure, ...] = ()
-    baseline = prediction = None
+    baselines: tuple[Baseline, ...] = ()
+    prediction = None
     try:
         distances = distance(subject, own[0], own[1]) if GRAPH in speaks_of else ()
-        finding = _within_limits(subject, rule, own, _check(subject, rule, own, clock))
+        parts = {of: task.finding(of) for of in speaks_of}
+        finding = _within_limits(subject, rule, own, _joined(parts))
     except (CgraphError, MemoryError) as error:
-        finding = _failed(rule, error)
+        finding = _failed(error)
     else:
-        cautions = list(finding.cautions)
         try:
             if finding.outcome == "holds":
                 prediction = predicts(subject, own[0], own[1], policy.seed, clock)
-            draws = draw_sets(subject, own, policy.draws, policy.seed, rule.id)
-            baseline = _baseline(subject, rule, draws, finding, clock)
+            baselines = tuple(task.baseline(of, part, policy.draws) for of, part in parts.items())
         except (CgraphError, MemoryError) as error:
-            # The rule itself was settled; what it is to be read beside could not be had.
-            what = "the time was over" if isinstance(error, TimeOut) else str(error)
-            if finding.outcome == "holds":
-                reason = f"what it is to be held against could not be had: {what}"
-                finding = replace(finding, outcome="inconclusive", reason=reason)
-            cautions.append(f"Random sets and the test of prediction are missing: {what}")
-        finding = replace(finding, cautions=tuple(cautions))
-    if prediction is not None and prediction.found:
-        caution = (
+            finding = _without_comparison(finding, error)
+    cautions = list(finding.cautions)
+    if prediction is not None and prediction.found and rule.kind != "never-together":
+        cautions.append(
             f"The rule holds, and yet the labels of {rule.source} foretell those of "
             f"{rule.target} (AUC {prediction.auc:.2f}): what links them is not what this rule "
             "looks at."
         )
-        finding = replace(finding, cautions=(*finding.cautions, caution))
     return Verdict(
         rule=rule,
         outcome=finding.outcome,
@@ -178,9 +181,9 @@ def check_rule(
         figures=finding.figures,
         distance=distances,
         witnesses=finding.witnesses,
-        cautions=finding.cautions,
+        cautions=tuple(cautions),
         sets=shown,
-        baseline=baseline,
+        baselines=baselines,
         prediction=prediction,
         seconds=round(clock.seconds, 3),
     )
@@ -192,29 +195,104 @@ def _speaks_of(rule: Rule) -> tuple[str, ...]:
     return {"graph": (GRAPH,), "network": (NETWORK,), "both": (GRAPH, NETWORK)}[rule.where]
 
 
-def _check(subject: Subject, rule: Rule, sets: Sequence[ResolvedSet], clock: Clock) -> Finding:
-    return check_paths(subject, rule, sets, clock)
+@dataclass(frozen=True)
+class _Task:
+    """One rule with all that its check needs."""
+
+    subject: Subject
+    rule: Rule
+    sets: Sequence[ResolvedSet]
+    clock: Clock
+    seed: int
+    images: str | None
+
+    def finding(self, of: str) -> Finding:
+        """Check the rule in the graph, in the network, or on images."""
+        subject, rule, sets, clock = self.subject, self.rule, self.sets, self.clock
+        if rule.kind == "never-together":
+            return check_together(subject, rule, sets, clock)
+        if rule.kind == "flips":
+            return check_flips(subject, rule, sets, clock, self.seed)
+        if rule.kind == "influence" and of == NETWORK:
+            return check_in_network(subject, rule, sets, clock, self.seed, self.images)
+        if rule.kind == "influence":
+            return check_influence(subject, rule, sets, clock)
+        return check_paths(subject, rule, sets, clock)
+
+    def baseline(self, of: str, finding: Finding, n_draws: int) -> Baseline:
+        """Try random sets in place of the rule's own."""
+        subject, rule, clock = self.subject, self.rule, self.clock
+        most = {"influence": influence_draws, "flips": flip_draws}.get(rule.kind, n_draws)
+        most = network_draws if of == NETWORK else most
+        draws = draw_sets(subject, self.sets, min(n_draws, most), self.seed, rule.id)
+        nan = float("nan")
+        if not draws.n or not finding.measure:
+            note = draws.note or "The rule itself could not be judged, and so no random sets."
+            return Baseline(of, 0, 0, finding.measure, finding.observed, nan, nan, note)
+        if rule.kind == "never-together":
+            broken, measured = together_in_draws(subject, rule, draws, clock)
+        elif rule.kind == "flips":
+            broken, measured = flips_in_draws(subject, rule, draws, clock, self.seed)
+        elif rule.kind == "influence" and of == NETWORK:
+            broken, measured = network_in_draws(subject, rule, draws, clock, self.seed, self.images)
+        elif rule.kind == "influence":
+            broken, measured = influence_in_draws(subject, rule, draws, clock)
+        else:
+            broken, measured = paths_in_draws(subject, rule, draws, clock)
+        return Baseline(
+            of,
+            draws.n,
+            int(broken.sum()),
+            finding.measure,
+            finding.observed,
+            float(np.median(measured)),
+            float((measured >= finding.observed).mean()),
+            draws.note,
+        )
 
 
-def _baseline(
-    subject: Subject, rule: Rule, draws: Draws, finding: Finding, clock: Clock
-) -> Baseline:
-    if not draws.n:
-        return Baseline(0, 0, finding.measure, finding.observed, float("nan"), float("nan"),
-                        draws.note)  # fmt: skip
-    broken, measured = paths_in_draws(subject, rule, draws, clock)
-    return Baseline(
-        draws.n,
-        int(broken.sum()),
-        finding.measure,
-        finding.observed,
-        float(np.median(measured)),
-        float((measured >= finding.observed).mean()),
-        draws.note,
+def _joined(parts: Mapping[str, Finding]) -> Finding:
+    """Return what was found in the graph and in the network as one."""
+    found = list(parts.values())
+    if len(found) == 1:
+        return found[0]
+    outcomes = [one.outcome for one in found]
+    outcome: Outcome = "holds"
+    if "violated" in outcomes:
+        outcome = "violated"
+    elif "inconclusive" in outcomes:
+        outcome = "inconclusive"
+    reasons = [one.reason for one in found if one.reason]
+    return Finding(
+        outcome,
+        " ".join(one.headline for one in found),
+        " ".join(reasons) if outcome == "inconclusive" else "",
+        tuple(figure for one in found for figure in one.figures),
+        tuple(witness for one in found for witness in one.witnesses),
+        (
+            *(caution for one in found for caution in one.cautions),
+            *(f"In part it is open: {r}" for r in reasons if outcome == "violated"),
+        ),
     )
 
 
-def _failed(rule: Rule, error: BaseException) -> Finding:
+def _without_comparison(finding: Finding, error: BaseException) -> Finding:
+    """Return a finding whose random sets or test of prediction could not be had."""
+    what = "memory ran out." if isinstance(error, MemoryError) else str(error)
+    if finding.outcome != "holds":
+        return replace(
+            finding, cautions=(*finding.cautions, f"There are no random sets beside it: {what}")
+        )
+    reason = f"what it is to be held against could not be had: {what}"
+    return replace(
+        finding,
+        outcome="inconclusive",
+        headline=f"{finding.headline} But {reason}",
+        reason=reason,
+    )
+
+
+def _failed(error: BaseException) -> Finding:
     reason = "memory ran out. Ask for less: smaller sets, fewer images."
     if not isinstance(error, MemoryError):
         reason = str(error)
@@ -228,10 +306,11 @@ def _within_limits(
     outside = from_outside(subject, sets[1])
     figures = list(finding.figures)
     reasons = []
-    if outside is not None and rule.kind != "never-together":
+    in_graph = GRAPH in _speaks_of(rule)
+    if outside is not None and in_graph:
         label = f"share of the layer of {rule.target} from outside the graph"
         figures.append(Figure("from_outside", outside, label, "share"))
-    if rule.max_outside is not None:
+    if rule.max_outside is not None and in_graph:
         if outside is None:
             reasons.append(
                 f"how much of {rule.target} comes from outside the graph was not measured. Run "

@@ -347,6 +347,12 @@ class _Reader:
         read.setdefault("id", f"rule-{place + 1}")
         rule = Rule(**read, line=self.lines.of(*path))
         worst = rule.worst_at_most
+        if worst is not None and rule.where == "network":
+            self.note(
+                "worst_at_most is of probabilities, which the network has none of: there a label "
+                'is another or not. Leave it out, or say where = "both".',
+                *(*path, "worst_at_most"),
+            )
         if worst is not None and worst < rule.at_most:
             self.note(
                 f"worst_at_most is {worst:g} and at_most {rule.at_most:g}: no mean is larger than "

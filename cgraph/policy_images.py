@@ -33,40 +33,51 @@ def path_witness(subject: Subject, path: GraphPath, rule: Rule) -> Witness:
     rows = subject.rows(HELD_OUT)
     concepts = path.concepts
     active = subject.columns(concepts, rows)
-    whole = active.all(axis=1)
-    strength = np.where(whole, 1.0, 0.0)
-    for edge in path.edges if whole.any() else ():
-        labels = subject.labels(edge.parent.layer, rows[whole])
-        parents, _, weights = subject.graph.edges_into(
-            np.array([edge.child.index]), edge.child.layer
-        )
-        sums = labels[:, parents] @ np.abs(weights.astype(float))
-        strength[whole] *= abs(edge.weight) / sums
-    best = np.argsort(-strength, kind="stable")[: min(MOST_IMAGES, int(whole.sum()))]
+    whole = np.asarray(active.all(axis=1))
+    n_whole = int(whole.sum())
+    strength = np.zeros(len(rows))
+    if n_whole:
+        strength[whole] = 1.0
+        for edge in path.edges:
+            labels = subject.labels(edge.parent.layer, rows[whole])
+            child = np.array([edge.child.index])
+            parents, _, weights = subject.graph.edges_into(child, edge.child.layer)
+            sums = labels[:, parents] @ np.abs(weights.astype(float))
+            strength[whole] *= abs(edge.weight) / sums
+    # Where no image has all of it, those that have most of it, the strongest first.
+    n_active = active.sum(axis=1)
+    order = np.lexsort((np.arange(len(rows)), -n_active, -strength))[:MOST_IMAGES]
+    best = [place for place in order.tolist() if whole[place] or (not n_whole and n_active[place])]
     shown = tuple(map(subject.shown, concepts))
     steps = [f"{one.id} → {other.id}" for one, other in itertools.pairwise(shown)]
-    contributions = tuple(edge.weight for edge in path.edges)
-    n_whole = int(whole.sum())
     share = n_whole / len(rows) if len(rows) else 0.0
     text = " → ".join(one.called for one in shown) + (
         f": strength {path.strength:.3g}; all of it is active in {n_whole} of {len(rows)} held-out "
         f"images ({share:.1%})."
     )
+    images = []
+    for place in best:
+        parts = [
+            edge.weight if on else 0.0
+            for edge, on in zip(path.edges, active[place].tolist(), strict=False)
+        ]
+        carried = f"the path carries {strength[place]:.2%} of what speaks at its steps"
+        some = f"{n_active[place]} of the {len(concepts)} concepts are active"
+        images.append(
+            WitnessImage(
+                subject.image_ids[rows[place]],
+                int(rows[place]),
+                (float(strength[place]), *map(float, parts)),
+                carried if n_whole else some,
+            )
+        )
     return Witness(
         "path",
         text,
         shown,
-        weights=contributions,
+        weights=tuple(edge.weight for edge in path.edges),
         shares=tuple(edge.share for edge in path.edges),
         strength=path.strength,
         columns=("strength in the image", *(f"contribution of {step}" for step in steps)),
-        images=tuple(
-            WitnessImage(
-                subject.image_ids[rows[place]],
-                int(rows[place]),
-                (float(strength[place]), *contributions),
-                f"the path carries {strength[place]:.2%} of what speaks at its steps",
-            )
-            for place in best
-        ),
+        images=tuple(images),
     )

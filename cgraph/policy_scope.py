@@ -33,7 +33,7 @@ def distance(subject: Subject, source: ResolvedSet, target: ResolvedSet) -> tupl
     ]
     start, layer = source.layers[0], min(target.layers[-1], subject.n_layers)
     rollout, references = study.measured("rollout"), study.measured("references")
-    rule = subject.rolled(start).settings.rule if rollout is not None else ""
+    rule = subject.rolled(start, False).settings.rule if rollout is not None else ""
     for row in rollout.to_pylist() if rollout is not None else ():
         wanted = (row["start"], row["layer"], row["rule"]) == (start, layer, rule)
         if wanted and row["probability"] == "calibrated" and not row["forced"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from cgraph.attributes import AttributeTable, attribute_table
 from cgraph.concept import ConceptId
 from cgraph.concept_search import Named
-from cgraph.counterfactual import rolled_through, settled
+from cgraph.counterfactual import passed_on, rolled_through, settled
 from cgraph.edge_facts import EdgeFacts
 from cgraph.edits import RolloutSettings
 from cgraph.graph import ConceptGraph
@@ -37,6 +38,23 @@ class Rolled:
     inputs: Sequence[np.ndarray] | None = None
 
 
+@dataclass(frozen=True)
+class Reach:
+    """The concepts of two sets that can have to do with each other.
+
+    Attributes
+    ----------
+    sources, targets : tuple of ConceptId
+        Sources before the last target; targets after the first source.
+    start : int
+        First layer of the sources.
+    """
+
+    sources: tuple[ConceptId, ...]
+    targets: tuple[ConceptId, ...]
+    start: int
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """What rules are checked on.
@@ -56,7 +74,7 @@ class Subject:
     known : callable
         Returns what is known of the images.
     rolled : callable
-        Of a start layer: `Rolled`.
+        Of a start layer, and whether outputs are wanted: `Rolled`.
     outputs : tuple of str
         Names of outputs, by rising index.
     facts : EdgeFacts or None
@@ -76,7 +94,7 @@ class Subject:
     split: np.ndarray
     labels: Callable[[int, np.ndarray], np.ndarray]
     known: Callable[[], AttributeTable]
-    rolled: Callable[[int], Rolled]
+    rolled: Callable[[int, bool], Rolled]
     outputs: tuple[str, ...] = ()
     facts: EdgeFacts | None = None
     directions: dict[Segment, bool] | None = None
@@ -104,6 +122,17 @@ class Subject:
             found[:, places] = self.labels(layer, rows)[:, indices[places]]
         return found
 
+    @cached_property
+    def passed_on(self) -> list[np.ndarray] | None:
+        """What active concepts pass on along the predictors of edges; None for 1 each.
+
+        Raises
+        ------
+        StudyError
+            If the study's predictors take pre-activations.
+        """
+        return None if self.study is None else passed_on(self.study)
+
     def is_output(self, concept: ConceptId) -> bool:
         """Return whether a concept is an output."""
         return concept.layer > self.n_layers
@@ -116,6 +145,13 @@ class Subject:
         name = self.named.names.get(concept)
         return other or (name.text if name else "")
 
+    def reach(self, sources: Sequence[ConceptId], targets: Sequence[ConceptId]) -> Reach:
+        """Return which of two sets can matter: sources before the last target, and so on."""
+        last = max(concept.layer for concept in targets)
+        before = tuple(concept for concept in sources if concept.layer < last)
+        start = min(concept.layer for concept in before)
+        return Reach(before, tuple(c for c in targets if c.layer > start), start)
+
     def shown(self, concept: ConceptId, why: str = "") -> ShownConcept:
         """Return a concept as reports show it."""
         if self.is_output(concept):
@@ -127,30 +163,35 @@ class Subject:
 
 def subject_of(study: Study) -> Subject:
     """Return a study as rules see it."""
-    graph = study.graph
-    by_graph = StudyGraph(study)
+    outputs = study.outputs
+    graph = study.graph if outputs is None else outputs.extended(study.graph)
 
     def labels(layer: int, rows: np.ndarray) -> np.ndarray:
+        if outputs is not None and layer == outputs.layer:
+            return outputs.labels[rows]
         return study.codes(layer).dense_labels(rows)
 
     def known() -> AttributeTable:
         return attribute_table([study.attributes(row) for row in range(len(study.image_ids))])
 
-    def rolled(start: int) -> Rolled:
+    def rolled(start: int, with_outputs: bool) -> Rolled:
         settings = settled(study, RolloutSettings())
         through, inputs = rolled_through(study, settings, start)
+        if with_outputs and outputs is not None:
+            through = outputs.extended(through)
         return Rolled(through, replace(settings, start=start), inputs)
 
     facts = edge_facts(study)
     return Subject(
         name=study.name,
         graph=graph,
-        named=by_graph.named,
+        named=StudyGraph(study).named,
         image_ids=study.image_ids,
         split=study.split,
         labels=labels,
         known=known,
         rolled=rolled,
+        outputs=() if outputs is None else outputs.names,
         facts=facts if facts.has("verdict") else None,
         directions=_directions(study),
         leakage=study_leakage(study),

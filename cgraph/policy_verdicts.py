@@ -165,6 +165,8 @@ class Baseline:
 
     Attributes
     ----------
+    of : str
+        What it speaks of: `GRAPH`, `NETWORK` or `IMAGES`.
     draws : int
     n_broken : int
         Draws that break it.
@@ -178,6 +180,7 @@ class Baseline:
         How they were drawn, or why they could not be.
     """
 
+    of: str
     draws: int
     n_broken: int
     measure: str
@@ -261,8 +264,9 @@ class Verdict:
     cautions : tuple of str
         What a reader should know besides.
     sets : tuple of ShownSet
-    baseline : Baseline or None
-        None where the rule could not be tried at all.
+    baselines : tuple of Baseline
+        Random sets in place of the rule's own, one for each of `speaks_of`; empty where the rule
+        failed before.
     prediction : Prediction or None
         Of every rule that holds.
     seconds : float
@@ -280,7 +284,7 @@ class Verdict:
     witnesses: tuple[Witness, ...] = ()
     cautions: tuple[str, ...] = ()
     sets: tuple[ShownSet, ...] = ()
-    baseline: Baseline | None = None
+    baselines: tuple[Baseline, ...] = ()
     prediction: Prediction | None = None
     seconds: float = 0.0
 

@@ -42,7 +42,7 @@ def subject(graph=None, labels=None, *, names=None, attributes=None, rule="max",
         split=split_of(n),
         labels=lambda layer, rows: labels[layer][rows],
         known=lambda: attribute_table(attributes or [{}] * n),
-        rolled=lambda start: Rolled(graph, RolloutSettings(rule=rule, start=start)),
+        rolled=lambda start, outputs: Rolled(graph, RolloutSettings(rule=rule, start=start)),
     )
     return Subject(**(values | more))
 

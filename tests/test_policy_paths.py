@@ -298,6 +298,6 @@ def test_random_sets_keep_the_prevalence():
 def test_too_few_concepts_for_random_sets_are_told():
     rule = {"kind": "no-path", "from": "a", "to": "b"}
     report = check(subject(), policy([rule], {"a": "L1/1", "b": "L3/0 L3/1"}))
-    baseline = report.verdicts[0].baseline
+    baseline = report.verdicts[0].baselines[0]
     assert baseline.draws == 200 and "could be drawn too" in baseline.note
     assert "In layer 3" in baseline.note
