@@ -279,8 +279,34 @@ def _base(asked: Question) -> Sequence[np.ndarray]:
     return found.passed
 
 
+def flip_charges(
+    graph: ConceptGraph,
+    start: int,
+    labels: np.ndarray,
+    budget: int,
+    flippable: np.ndarray,
+    until: int,
+    inputs: Inputs = None,
+    probability: Probability = "calibrated",
+) -> FlipCharges:
+    """Return which concepts of a layer a few flips may switch by the rule ``max``, and whose part.
+
+    Parameters are those of `label_bounds`; `labels` are of one image, and budget at least 1.
+    """
+    kind: Probability = "balanced" if probability == "balanced" else "calibrated"
+    asked = question(graph, start, until, labels, budget, flippable, "max", kind, inputs, True)
+    charges = _followed(asked)[1]
+    assert charges is not None  # all labels are given, and some flip
+    return charges
+
+
 def _labels(asked: Question) -> tuple[np.ndarray, ...]:
     """Return three-valued labels of each layer by the rule ``max``."""
+    return _followed(asked)[0]
+
+
+def _followed(asked: Question) -> tuple[tuple[np.ndarray, ...], FlipCharges | None]:
+    """Return three-valued labels of each layer, and the charges of the last."""
     state = asked.fixed.copy()
     if asked.budget:
         state[:, asked.flippable] = UNDECIDED
@@ -304,7 +330,7 @@ def _labels(asked: Question) -> tuple[np.ndarray, ...]:
             after[0] = np.where(still & (after[0] == UNDECIDED), own, after[0])
         state = after
         found.append(state)
-    return tuple(found)
+    return tuple(found), charges
 
 
 def _settle(

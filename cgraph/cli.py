@@ -19,6 +19,7 @@ from typing import Any
 from cgraph import (
     __version__,
     build_command,
+    check_command,
     compare_command,
     edit_command,
     evaluate_command,
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_command.add_parser(commands)
     outputs_command.add_parser(commands)
     compare_command.add_parser(commands)
+    check_command.add_parser(commands)
 
     names_command.add_parser(commands)
     travel_command.add_parsers(commands)

@@ -15,6 +15,7 @@ really flip when an image is compressed or blurred, has to be measured beside it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from cgraph.bounds_kernels import least_flips
 from cgraph.bounds_layers import BoundLayer, Inputs, bound_layer, check_rule, check_span, place_of
 from cgraph.bounds_question import UNDECIDED, flippable_mask
 from cgraph.concept import ConceptId
-from cgraph.edits import MOST_CHANGES, Edit, Probability, Rule
+from cgraph.edits import MOST_CHANGES, REFITTED_RULE, Edit, Probability, Rule
 from cgraph.errors import ConfigError, DataError
 from cgraph.flip_search import Prober, find_flips
 from cgraph.graph import ConceptGraph
@@ -121,13 +122,14 @@ def layer_radii(
     start: int,
     *,
     flippable: np.ndarray | None = None,
+    rule: Rule | None = None,
     inputs: Inputs = None,
     probability: Probability = "calibrated",
 ) -> LayerRadii:
     """Return the radii of all concepts of the next layer, in closed form.
 
-    They hold for every rule that `cgraph.bounds` covers: what is passed on from the start layer are
-    labels by all of them. A graph refitted for this start layer gives the radii of ``refitted``.
+    What is passed on from the start layer are labels by all rules that bounds cover, so that all
+    have the same radii for the same predictors.
 
     Parameters
     ----------
@@ -138,6 +140,8 @@ def layer_radii(
         1 … L - 1.
     flippable : ndarray of bool, shape (n_concepts,), optional
         Which may flip; all if left out.
+    rule : {"max", "probabilities", "refitted"}, optional
+        ``refitted`` of a graph refitted for the start layer, else ``max``, if left out.
     inputs : sequence of ndarray, optional
         As for `cgraph.rollout.rollout`.
     probability : {"calibrated", "prior", "balanced"}
@@ -145,14 +149,15 @@ def layer_radii(
     Raises
     ------
     ConfigError
-        If there is no such layer, or the graph's predictors are those of another start layer.
+        If there is no such layer or rule, or the graph's predictors are those of another start.
     DataError
         If arrays do not fit the start layer.
     """
     check_span(graph, start, start + 1)
-    predictors = check_rule(graph, start, _rule_of(graph), probability)
+    rule = rule or ("max" if graph.refitted_from is None else REFITTED_RULE)
+    predictors = check_rule(graph, start, rule, probability)
     rows = _checked_labels(graph, labels, start)
-    kind: Probability = "balanced" if probability == "balanced" else "calibrated"
+    kind = label_kind(rule, probability)
     layer = bound_layer(graph, start + 1, kind, inputs)
     passed = None if inputs is None else np.asarray(inputs[start - 1], dtype=np.float64)
     before = layer.computed_labels(rows, passed)
@@ -170,7 +175,6 @@ def layer_radii(
     upper[(upper == NEVER) & (lower != NEVER)] = OPEN
     for row, child in np.argwhere(lower != upper):
         _compute_upper(layer, rows[row], passed, mask, child, before[row, child], upper[row])
-    rule: Rule = "max" if graph.refitted_from is None else _rule_of(graph)
     constant = constant_concepts(graph, start, kind, rule, start + 1, inputs)[1]
     return LayerRadii(start, predictors, before, lower, upper, constant)
 
@@ -306,7 +310,7 @@ def radius(
         raise ConfigError("most and most_rollouts must be at least 1.")
     mask = flippable_mask(graph, start, flippable)
     constant = constant_concepts(
-        graph, start, _label_kind(rule, probability), rule, concept.layer, inputs
+        graph, start, label_kind(rule, probability), rule, concept.layer, inputs
     )[-1]
     prober = Prober(graph, rows[0], start, concept, rule, probability, inputs, most_rollouts)
 
@@ -317,16 +321,16 @@ def radius(
             bool(constant[concept.index]),
         )  # fmt: skip
 
-    lower = lower_radii(
-        graph, rows, start, concept.layer, flippable=mask, rule=rule, most=most, inputs=inputs,
-        probability=probability,
-    )[0, concept.index] if concept.layer > start + 1 else layer_radii(
-        graph, rows, start, flippable=mask, inputs=inputs, probability=probability
-    ).lower[0, concept.index]  # fmt: skip
+    asked: Any = {"flippable": mask, "rule": rule, "inputs": inputs, "probability": probability}
+    if concept.layer == start + 1:
+        lowers = layer_radii(graph, rows, start, **asked).lower
+    else:
+        lowers = lower_radii(graph, rows, start, concept.layer, most=most, **asked)
+    lower = int(lowers[0, concept.index])
     if lower == NEVER:
         return answer(None, ())
-    found = find_flips(prober, mask, int(lower), seed)
-    return answer(max(int(lower), found.at_least), found.indices)
+    found = find_flips(prober, mask, lower, seed)
+    return answer(max(lower, found.at_least), found.indices)
 
 
 def flip_edit(labels: np.ndarray, start: int, indices: tuple[int, ...]) -> Edit | None:
@@ -340,11 +344,8 @@ def flip_edit(labels: np.ndarray, start: int, indices: tuple[int, ...]) -> Edit 
     )
 
 
-def _rule_of(graph: ConceptGraph) -> Rule:
-    return "max" if graph.refitted_from is None else "refitted"
-
-
-def _label_kind(rule: Rule, probability: Probability) -> Probability:
+def label_kind(rule: Rule, probability: Probability) -> Probability:
+    """Return the p that labels of a rule are held against: of ``max`` never the prior one."""
     return "calibrated" if rule == "max" and probability == "prior" else probability
 
 

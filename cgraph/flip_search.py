@@ -6,19 +6,23 @@ Three steps, each of which only takes what a rollout confirms:
 2. sets planned layer by layer: what it takes to switch a concept is put together from what it takes
    to switch those parents that help most for each new flip, whatever else these flips do; and
    greedily, the flip that moves the concept's score most at each step, several at a time;
-3. refinement: flips that are not needed are taken out one by one, then two are replaced by one.
+3. refinement: flips that are not needed are taken out one by one, then two are replaced by one;
+   and, while bounds leave room, sets one smaller of the flips that the bounds charge most.
 
 The number of rollouts is bounded, and random choices depend on the seed alone.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from scipy import sparse
 
+from cgraph.bounds import flip_charges
 from cgraph.bounds_layers import BoundLayer, Inputs, bound_layer
 from cgraph.concept import ConceptId
 from cgraph.edits import Probability, RolloutSettings, Rule
@@ -29,6 +33,9 @@ _BATCH = 256  # labellings rolled out at a time
 _LARGEST = 24  # flips of a planned set
 _MOST_PARENTS = 24  # looked at for one plan, where they are enough
 _GREEDY_STEPS = 12
+_SET_POOLS = {1: 256, 2: 128, 3: 32}  # flips of which sets of a size are put together
+_SMALL_POOL = 14
+_MOST_SETS = 4096
 _SHORT_LIST = 48
 
 
@@ -143,6 +150,8 @@ def find_flips(prober: Prober, flippable: np.ndarray, lower: int, seed: int) -> 
         best = min(candidates, key=len)
         pool = list(dict.fromkeys([*planned, *map(int, ranked[:_SHORT_LIST])]))
         best = _refined(prober, best, pool, max(lower, at_least))
+    if len(best) != max(lower, at_least):
+        best = _charged(prober, flippable, len(best) - 1 if best else max(lower, at_least)) or best
     return FoundFlips(tuple(sorted(best)), at_least)
 
 
@@ -187,6 +196,30 @@ def _greedy(prober: Prober, ranked: np.ndarray, seed: int) -> tuple[int, ...]:
             return ()
         chosen, reached = sets[place], moved[place]
     return ()
+
+
+def _charged(prober: Prober, flippable: np.ndarray, size: int) -> tuple[int, ...]:
+    """Try sets of the flips that `cgraph.bounds_charges` charges the concept's switch to."""
+    charges = flip_charges(
+        prober.graph, prober.start, prober.labels, size, flippable, prober.concept.layer,
+        prober.inputs, prober.probability,
+    )  # fmt: skip
+    place = np.flatnonzero(charges.rows == prober.concept.index)
+    if not len(place):
+        return ()
+    row = charges.charges[place]
+    row = row.toarray()[0] if sparse.issparse(row) else row[0]
+    order = np.argsort(-row, kind="stable")[: _SET_POOLS.get(size, _SMALL_POOL)]
+    own = np.flatnonzero(flippable)
+    # Fewer flips than 1 in all are charged do not switch it, by the rule that is charged.
+    sets = [
+        chosen
+        for chosen in itertools.combinations(order[row[order] > 0].tolist(), size)
+        if row[list(chosen)].sum() >= 1
+    ]
+    sets = [tuple(own[list(c)].tolist()) for c in sorted(sets, key=lambda c: -row[list(c)].sum())]
+    changed, _ = prober.changes(sets[:_MOST_SETS])
+    return sets[int(np.argmax(changed))] if changed.any() else ()
 
 
 def _refined(
