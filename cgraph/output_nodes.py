@@ -50,6 +50,7 @@ class OutputNode:
     name: str
     source: str
     text: str
+    against: tuple[str, ...]
     class_index: int
     rule: str
     threshold: float
@@ -73,7 +74,9 @@ class OutputNode:
         if self.rule == TOP_CLASS:
             return f"the likeliest class is {self.text}"
         what = f"p({self.text})" if self.source == CLASS_SOURCE else f"likeness to “{self.text}”"
-        return f"{what} ≥ {self.threshold:.4g}"
+        others = ", ".join(f"“{other}”" for other in self.against)
+        above = f" less the mean to {others}" if len(self.against) > 1 else f" less to {others}"
+        return f"{what}{above if others else ''} ≥ {self.threshold:.4g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; None for what is not known."""
@@ -93,7 +96,8 @@ class OutputNodes:
     labels : ndarray of bool, shape (n_images, n_outputs)
         What the model said of each image of the study.
     values : ndarray of float32, shape (n_images, n_outputs)
-        Probability of the class, or cosine of image and text.
+        Probability of the class, or cosine of image and text, less the mean cosine of texts that it
+        is held against.
     columns : dict of str to ndarray, shape (n_outputs,)
         Counts and edge predictors: the columns of ``graph/concepts.arrow`` but ``kind``.
     edges : LayerEdges
@@ -245,7 +249,8 @@ def read_outputs(
     ValueError, StudyError
         If a table is not what it should be.
     """
-    nodes = tuple(OutputNode(**row) for row in tables["outputs"].to_pylist())
+    rows = tables["outputs"].to_pylist()
+    nodes = tuple(OutputNode(**{**row, "against": tuple(row["against"])}) for row in rows)
     n_outputs, layer = len(nodes), graph.n_layers + 1
     if not nodes or len({node.name for node in nodes}) != n_outputs:
         raise ValueError("there are no outputs, or two of one name")
