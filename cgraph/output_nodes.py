@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,23 @@ from cgraph.graph_tables import (
     read_columns,
     read_edges,
 )
-from cgraph.output_tables import CLASS_SOURCE, RULES, SOURCES, TOP_CLASS
+from cgraph.output_tables import (
+    CLASS_SOURCE,
+    FILES,
+    FITTED_ON,
+    LABEL_SCHEMA,
+    OUTPUT_LABELS,
+    OUTPUT_SCHEMA,
+    OUTPUTS,
+    REFITTED_FILES,
+    RULES,
+    SOURCES,
+    TOP_CLASS,
+    fitted_on,
+)
 from cgraph.refitted_predictors import FIELDS, Arrays, refitted_part
-from cgraph.store import as_array
+from cgraph.store import FileRecord, as_array, read_table
+from cgraph.study_checks import check_columns, fitting
 
 PREFIX = "O/"
 """What a written name begins with."""
@@ -223,6 +238,47 @@ def check_name(name: str) -> str:
             "Give another with --name."
         )
     return name
+
+
+def stored_outputs(
+    files: Mapping[str, FileRecord],
+    file: Callable[[str], Path],
+    graph: ConceptGraph,
+    n_images: int,
+    folder: Path,
+) -> OutputNodes:
+    """Read the outputs of a study folder.
+
+    Parameters
+    ----------
+    files : mapping of str to FileRecord
+        Of the manifest.
+    file : callable
+        Returns the path of a file of the study, checked against its hash.
+    graph : ConceptGraph
+        The study's own.
+    n_images : int
+        Images of the study.
+    folder : Path
+        Of the study, for messages.
+
+    Raises
+    ------
+    StudyError
+        If a file was changed, or does not fit the rest of the study.
+    """
+    tables = {Path(name).stem: read_table(file(name)) for name in FILES}
+    for name, schema in ((OUTPUTS, OUTPUT_SCHEMA), (OUTPUT_LABELS, LABEL_SCHEMA)):
+        with fitting(folder / name):
+            check_columns(tables[Path(name).stem], schema)
+    refitted = None
+    if all(name in files for name in REFITTED_FILES):
+        edges, concepts = (read_table(file(name)) for name in REFITTED_FILES)
+        # Of a study whose rollout was measured again, they say nothing any more.
+        if (edges.schema.metadata or {}).get(FITTED_ON) == fitted_on(files):
+            refitted = edges, concepts
+    with fitting(folder / Path(OUTPUTS).parent):
+        return read_outputs(tables, graph, n_images, refitted)
 
 
 def read_outputs(

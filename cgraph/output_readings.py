@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgraph.errors import ModelError
 from cgraph.output_nodes import OutputNode
 from cgraph.output_tables import TOP_CLASS
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from cgraph.output_nodes import OutputNodes
     from cgraph.outputs import Output
     from cgraph.study import Study
@@ -97,7 +99,8 @@ class OutputState:
     value : float
         Probability or likeness.
     probability : float or None
-        That the labels of layer L give it, calibrated; None where no predictor was fitted.
+        That the labels of layer L give it, calibrated; None where no predictor was fitted, or what
+        it takes is not stored.
     prevalence : float
         Share of the training images in which it is on.
     predicted : bool or None
@@ -121,14 +124,14 @@ class OutputState:
         """Both in words."""
         said = "on" if self.label else "off"
         if self.probability is None:
-            foretold = "no predictor"
+            foretold = "no prediction"
         else:
             foretold = f"predicted at {self.probability:.0%}, usually {self.prevalence:.0%}"
         return f"{self.node.written}: {said} ({self.node.meaning}: {self.value:.4g}); {foretold}"
 
 
 def output_states(
-    study: Study, inputs: np.ndarray, labels: np.ndarray, values: np.ndarray
+    study: Study, inputs: np.ndarray | None, labels: np.ndarray, values: np.ndarray
 ) -> list[OutputState]:
     """Put together what is measured and what is predicted of one image.
 
@@ -136,18 +139,21 @@ def output_states(
     ----------
     study : Study
         With outputs.
-    inputs : ndarray of float, shape (n_concepts,)
-        What the concepts of layer L pass on: labels, or what the study's predictors take.
+    inputs : ndarray of float, shape (n_concepts,), or None
+        What the concepts of layer L pass on: labels, or what the study's predictors take. None
+        where that is not known, and nothing predicted.
     labels, values : ndarray, shape (n_outputs,)
         What the model said.
     """
     outputs = study.outputs
     assert outputs is not None  # the caller has looked
     graph, layer = outputs.extended(study.graph), outputs.layer
-    active = np.flatnonzero(inputs)
-    probability = graph.probability(layer, active, inputs[active])
     thresholds, prevalence = graph.column(layer, "threshold"), graph.prevalence(layer)
-    fitted = graph.column(layer, "fitted")
+    fitted = graph.column(layer, "fitted") & (inputs is not None)
+    probability = np.full(len(outputs), np.nan)
+    if inputs is not None:
+        active = np.flatnonzero(inputs)
+        probability = graph.probability(layer, active, inputs[active])
     return [
         OutputState(
             node,
@@ -161,47 +167,53 @@ def output_states(
     ]
 
 
-def outputs_of_pixels(
-    study: Study, output: Output, model: VisionModel, pixels: np.ndarray
-) -> list[OutputState]:
-    """Return the outputs of one picture that is run through the model; none of a study without.
+def outputs_of_picture(study: Study, model: VisionModel, picture: Image) -> list[OutputState]:
+    """Return the outputs of a picture that is run through the model; none of a study without.
 
     Parameters
     ----------
     study : Study
-    output : Output
-        The whole model of `model`.
     model : VisionModel
-        Of the study.
-    pixels : ndarray of float32, shape (1, *pixel_shape)
+        Of the study. The whole model around it is loaded, and kept for the next picture.
+    picture : PIL.Image.Image
+        RGB.
+
+    Raises
+    ------
+    ModelError
+        If the whole model cannot be loaded.
     """
     if study.outputs is None:
         return []
-    labels, values = read_outputs_of(output, study.outputs.nodes, pixels)
+    pixels = model.preprocess([picture])
+    labels, values = read_outputs_of(_whole(model), study.outputs.nodes, pixels)
     token = model.class_tokens(pixels)[-1]
     return output_states(study, last_inputs(study, token), labels[0], values[0])
+
+
+@lru_cache(maxsize=2)
+def _whole(model: VisionModel) -> Output:
+    from cgraph.outputs import load_output
+
+    found = load_output(model)
+    assert found is not None  # or the study would have no outputs
+    return found
 
 
 def outputs_of_row(study: Study, row: int) -> list[OutputState]:
     """Return the outputs of an image of the study, by what is stored; none of a study without.
 
-    Raises
-    ------
-    ModelError
-        If the study's predictors take pre-activations, which are not stored.
+    Pre-activations are not stored, so that nothing is predicted where predictors take them.
     """
     outputs: OutputNodes | None = study.outputs
     if outputs is None:
         return []
     kind = study.manifest.graph["inputs"]
-    if kind == "pre-activations":
-        raise ModelError(
-            f"The predictors of {study.name!r} take pre-activations, which are not stored with "
-            "images. Trace the image file in place of the stored image."
-        )
-    indices, coefficients = study.codes(study.n_layers).row(row)
-    inputs = np.zeros(study.graph.n_concepts(study.n_layers))
-    inputs[indices] = 1.0 if kind == "labels" else coefficients
+    inputs = None
+    if kind != "pre-activations":
+        indices, coefficients = study.codes(study.n_layers).row(row)
+        inputs = np.zeros(study.graph.n_concepts(study.n_layers))
+        inputs[indices] = 1.0 if kind == "labels" else coefficients
     return output_states(study, inputs, outputs.labels[row], outputs.values[row])
 
 
