@@ -131,6 +131,6 @@ def pictures(study: Study, rows: Sequence[int], titles: Sequence[str], side: int
         caption = gallery.image_title(study, row)[0]
         cells.append(
             f"<figure><img src='{thumbnail_uri(study, row, side)}' alt='{escape(caption, True)}' "
-            f"title='{escape(caption, True)}'><figcaption>{escape(title)}</figcaption></figure>"
+            f"title='{escape(caption, True)}'><figcaption title='{escape(title, True)}'>{escape(title)}</figcaption></figure>"
         )
     return f"<div class='pl-images'>{''.join(cells)}</div>"

@@ -120,7 +120,7 @@ def _baseline(one: Baseline, *, named: bool) -> str:
             f"<b class='pl-share'>{share}</b>"
         )
     return (
-        f"<div class='pl-part'><b>{term('random_sets')}{of}</b> {bar}"
+        f"<div class='pl-part'><b>{term('random_sets', 'Random sets')}{of}</b> {bar}"
         f"<span>{escape(one.text)}</span></div>"
     )
 

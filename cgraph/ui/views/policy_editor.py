@@ -31,6 +31,8 @@ _ADD = "policies.add"
 
 _SEVERAL = "several"
 _NUMBERED = 400
+_LINE_PX = 20
+_SPARE_LINES = 4
 _MOST_PROBLEMS = 12
 _MOST_SETS = 8
 _N_PICTURES = 5
@@ -161,7 +163,7 @@ def _editor(study: Study, text: str, checked: Checked) -> None:
         st.text_area(
             "Rules as TOML, checked whenever you leave the field or press Ctrl+Enter",
             key=_TEXT,
-            height="content" if numbered else 640,
+            height=_LINE_PX * (n_lines + _SPARE_LINES) if numbered else 640,
             on_change=_typed,
             args=(study,),
             label_visibility="collapsed",
@@ -229,6 +231,7 @@ def _run_button(study: Study, found: Subject, text: str, checked: Checked) -> No
             on_click=_start,
             args=(study, found, text, checked),
             key="policies.start",
+            width="content",
         )
         st.html(
             f"<p class='cg-quiet'>Every rule gets a {term('verdict')} with what it speaks of. In a "

@@ -16,7 +16,7 @@ from cgraph.study import Study
 from cgraph.ui import frame, policy_state, radii, state, words
 from cgraph.ui.components.concept_table import TableHead, TableRow, concept_table
 from cgraph.ui.frame import OpenStudy
-from cgraph.ui.link_choice import pills
+from cgraph.ui.link_choice import in_link, keep, pills
 from cgraph.ui.models import shelf
 from cgraph.ui.policy_looks import COUNTERFACTUAL_PAGE, called, edit_query, looks, page_link
 from cgraph.ui.radii import Asked, Found
@@ -26,6 +26,7 @@ from cgraph.ui.views.image_choice import image_choice
 from cgraph.ui.views.trace import image_on_show
 
 _CONCEPT = "policies.concept"
+_CHANGE = "policies.change"
 _TABLE = "policies.radii"
 _PICKED = "policies.radius-picked"
 _PROBLEM = "policies.radius-problem"
@@ -87,10 +88,7 @@ def _explore(opened: OpenStudy, traced: TracedImage) -> None:
         changes = _changes(study)
         change = _NO_CHANGE
         if changes:
-            change = pills(
-                study, "Hold against", "change", list(changes), key="policies.change",
-                default=_first_change(changes), says=changes.__getitem__,
-            )  # fmt: skip
+            change = _choose_change(study, changes)
     if problem := st.session_state.pop(_PROBLEM, None):
         st.warning(words.plain(problem))
     active = tuple(
@@ -103,7 +101,7 @@ def _explore(opened: OpenStudy, traced: TracedImage) -> None:
         with st.spinner("Looking for the cheapest flips …"):
             found = radii.compute(asked)
     measured = _measured(study, change)
-    _figure(study, asked, found, measured)
+    _figure(study, asked, found, measured, _really(study, traced, asked))
     if len(found) < len(asked.starts):
         left = len(asked.starts) - len(found)
         st.button(
@@ -215,6 +213,21 @@ def _first_change(changes: dict[str, str]) -> str:
     return next((key for key in changes if key == "JPEG-50"), next(iter(changes)))
 
 
+def _choose_change(study: Study, changes: dict[str, str]) -> str:
+    change = in_link("change", list(changes), _first_change(changes))
+    st.session_state[_CHANGE] = change
+    st.selectbox(
+        "Held against a picture with",
+        list(changes),
+        format_func=changes.__getitem__,
+        key=_CHANGE,
+        on_change=keep,
+        args=(study, _CHANGE, "change"),
+        width=220,
+    )
+    return change
+
+
 def _measured(study: Study, change: str) -> dict[int, dict[str, Any]]:
     table = study.measured("flips")
     if table is None:
@@ -227,7 +240,11 @@ def _measured(study: Study, change: str) -> dict[int, dict[str, Any]]:
 
 
 def _figure(
-    study: Study, asked: Asked, found: Sequence[Found], measured: dict[int, dict[str, Any]]
+    study: Study,
+    asked: Asked,
+    found: Sequence[Found],
+    measured: dict[int, dict[str, Any]],
+    really: str,
 ) -> None:
     """Draw lower and upper radius of each layer, and beside them what a changed picture flips."""
     concept = asked.concept
@@ -247,12 +264,28 @@ def _figure(
     head = escape(called(study, concept))
     marks = f"{PREDICTED} {MEASURED if measured else ''}"
     st.html(
-        f"<h3 class='cg-section'>{term('flip_radius')} of {head} from each layer</h3>"
-        f"<p class='pl-marks'>{marks}</p>"
+        f"<h3 class='cg-section'>{term('flip_radius', 'Flip radius')} of {head} from each layer</h3>"
+        f"<p class='pl-marks'>{marks}</p>{really}"
         f"<p class='pl-legend cg-quiet'>{legend}</p>"
         "<div class='cg-scroll'><table class='pl-radii'><thead><tr><td></td><th scope='col'>flips "
         f"needed, 0 to {most:g}</th><th scope='col'>radius</th><th scope='col'>without flips</th>"
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _really(study: Study, traced: TracedImage, asked: Asked) -> str:
+    """Say what the network itself says of the concept in this image, where that is known."""
+    concept = asked.concept
+    if concept.kind == "output":
+        if study.outputs is None or traced.row is None:
+            return ""
+        here = bool(study.outputs.labels[traced.row, concept.index])
+    else:
+        here = concept.index in asked.active[concept.layer - 1]
+    return (
+        f"<p class='cg-quiet'>In the network it is <b>{'on' if here else 'off'}</b> in this image ●"
+        ". Without flips the graph runs from the image’s own labels of a layer, and may end "
+        "elsewhere.</p>"
     )
 
 
@@ -343,6 +376,7 @@ def _cheapest(opened: OpenStudy, traced: TracedImage, asked: Asked, found: Seque
         label=f"Flips that change {called(study, asked.concept)}, a row for each layer",
         key=_TABLE,
         on_pick=pick,
+        wide=True,
     )
     if picked := st.session_state.get(_PICKED):
         concept = ConceptId.parse(picked)
