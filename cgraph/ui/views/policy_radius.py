@@ -261,10 +261,11 @@ def _figure(
             "<span><i class='pl-key pl-dot'></i> ● labels that a changed picture flips: median, "
             "line to 95 %</span>"
         )
+    word = term("flip_radius", "Flip radius")
     head = escape(called(study, concept))
     marks = f"{PREDICTED} {MEASURED if measured else ''}"
     st.html(
-        f"<h3 class='cg-section'>{term('flip_radius', 'Flip radius')} of {head} from each layer</h3>"
+        f"<h3 class='cg-section'>{word} of {head}, layer by layer</h3>"
         f"<p class='pl-marks'>{marks}</p>{really}"
         f"<p class='pl-legend cg-quiet'>{legend}</p>"
         "<div class='cg-scroll'><table class='pl-radii'><thead><tr><td></td><th scope='col'>flips "
