@@ -327,8 +327,14 @@ class Report:
     @property
     def headline(self) -> str:
         """All outcomes in a sentence."""
-        parts = [f"{self.count(one)} {one}" for one in OUTCOMES if self.count(one)]
-        return f"{len(self.verdicts)} rules: {', '.join(parts)}."
+        parts = []
+        for outcome in OUTCOMES:
+            n = self.count(outcome)
+            if n:
+                word = {"holds": "hold" if n > 1 else "holds"}.get(outcome, outcome)
+                parts.append(f"{n} {word}")
+        n_rules = len(self.verdicts)
+        return f"{n_rules} rule{'s' if n_rules > 1 else ''}: {', '.join(parts)}."
 
 
 @dataclass(frozen=True)
