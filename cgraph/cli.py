@@ -165,6 +165,7 @@ def _planted(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
+    from cgraph.output_readings import outputs_of_picture
     from cgraph.outside import outside
     from cgraph.store import write_bytes
     from cgraph.study import Study
@@ -180,6 +181,7 @@ def _trace(options: argparse.Namespace) -> int:
     names_command.warn(study)
     model = None
     traces, failed = [], 0
+    of_outputs: list[list[Any]] = []
     for path in options.images:
         try:
             image = load_image(path, str(path))
@@ -190,6 +192,7 @@ def _trace(options: argparse.Namespace) -> int:
         if model is None:
             model = load_model(study)
         traces.append(trace_image(study, model, image, path.name))
+        of_outputs.append(outputs_of_picture(study, model, image))
 
     def name_of(concept: Any) -> str:
         name = study.name_of(concept)
@@ -198,14 +201,22 @@ def _trace(options: argparse.Namespace) -> int:
     facts = edge_facts(study)
     if options.json != "-":
         unseen = [layer.sentence() for layer in outside(study) or ()]
-        for trace in traces:
+        for trace, states in zip(traces, of_outputs, strict=True):
             print(trace_text(trace, name_of, facts=facts, outside=unseen))
+            if states:
+                print("\n".join(["outputs", *(f"  {state.sentence}" for state in states), ""]))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
         write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())
     if options.json:
         text = json.dumps(
-            [trace_values(trace, facts) for trace in traces], indent=1, allow_nan=False
+            [
+                trace_values(trace, facts)
+                | ({"outputs": [state.to_dict() for state in states]} if states else {})
+                for trace, states in zip(traces, of_outputs, strict=True)
+            ],
+            indent=1,
+            allow_nan=False,
         )
         if options.json == "-":
             print(text)

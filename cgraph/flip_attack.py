@@ -207,7 +207,7 @@ def attack(
             keep(changed, tokens)
             return count.direction(tokens)
 
-        gradient = pixel_gradient(model, model.preprocess_shown(changed), layer, looked_at)
+        gradient = pixel_gradient(model, model.levels.of_shown(changed), layer, looked_at)
         # Values rise with levels, so the sign is the same for both.
         added += STEP_SHARE * size * np.sign(gradient.transpose(0, 2, 3, 1))
         np.clip(added, -size, size, out=added)
@@ -217,4 +217,4 @@ def attack(
 
 
 def _tokens(model: VisionModel, pictures: np.ndarray, layer: int) -> np.ndarray:
-    return model.class_tokens(model.preprocess_shown(pictures))[layer - 1]
+    return model.class_tokens(model.levels.of_shown(pictures))[layer - 1]

@@ -16,13 +16,12 @@ import pyarrow as pa
 
 from cgraph.config import HELD_OUT
 from cgraph.perturbations import (
-    ATTACK,
     SIZES,
     Perturbation,
     plain_perturbations,
     random_signs,
 )
-from cgraph.truth_tables import FLIP_SCHEMA
+from cgraph.truth_tables import ATTACK, FLIP_SCHEMA
 from cgraph.workbench import Arrays, Source, Workbench
 
 MOST_IMAGES = 100
@@ -171,7 +170,7 @@ def changed_pictures(
     changes = plain_perturbations() if changes is None else changes
     study, model = source.study, source.model
     plain = source.shown(rows)
-    before = model.class_tokens(model.preprocess_shown(plain))
+    before = model.class_tokens(model.levels.of_shown(plain))
     layers = range(1, study.n_layers + 1)
     dictionaries = [study.dictionary(layer) for layer in layers]
     labels = [
@@ -186,7 +185,7 @@ def changed_pictures(
             ]
         )
         found["rms"].append(rms(plain, changed))
-        after = model.class_tokens(model.preprocess_shown(changed))
+        after = model.class_tokens(model.levels.of_shown(changed))
         for layer in layers:
             now = dictionaries[layer - 1].encode(after[layer - 1]).dense_labels()
             counts = LabelChanges.between(labels[layer - 1], now)

@@ -227,7 +227,7 @@ def _one_concept(labels: np.ndarray) -> Codes:
 
 def entropy_of(study: Study, asked: Asked) -> tuple[int, ...]:
     """Return the seed of an output's bags: its own, whatever outputs there are besides."""
-    named = f"{asked.source}:{asked.text}".encode()
+    named = ":".join((asked.source, asked.text, *asked.against)).encode()
     return (study.config.seed, study.n_layers + 1, zlib.crc32(named))
 
 
@@ -246,6 +246,7 @@ def node_of(
         name=what.name,
         source=what.source,
         text=what.text,
+        against=what.against,
         class_index=place,
         rule=own.rule,
         threshold=own.threshold,

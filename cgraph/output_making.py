@@ -218,7 +218,8 @@ def _writable(folder: str | Path) -> Study:
 
 def _asked_again(node: OutputNode) -> Asked:
     text = str(node.class_index) if node.class_index >= 0 else node.text
-    return Asked(node.source, text, node.name, node.threshold if node.rule == GIVEN else None)
+    threshold = node.threshold if node.rule == GIVEN else None
+    return Asked(node.source, text, node.name, threshold, node.against)
 
 
 def _to_do(
@@ -231,7 +232,8 @@ def _to_do(
         name = check_name(one.name or one.text)
         node = known.get(name)
         same = node is not None and (
-            (node.source, node.text, node.class_index) == (one.source, one.text, place)
+            (node.source, node.text, node.against, node.class_index)
+            == (one.source, one.text, one.against, place)
             and (node.threshold if node.rule == GIVEN else None) == one.threshold
         )
         if (node is not None and not same) or name in todo:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,23 @@ from cgraph.graph_tables import (
     read_columns,
     read_edges,
 )
-from cgraph.output_tables import CLASS_SOURCE, RULES, SOURCES, TOP_CLASS
+from cgraph.output_tables import (
+    CLASS_SOURCE,
+    FILES,
+    FITTED_ON,
+    LABEL_SCHEMA,
+    OUTPUT_LABELS,
+    OUTPUT_SCHEMA,
+    OUTPUTS,
+    REFITTED_FILES,
+    RULES,
+    SOURCES,
+    TOP_CLASS,
+    fitted_on,
+)
 from cgraph.refitted_predictors import FIELDS, Arrays, refitted_part
-from cgraph.store import as_array
+from cgraph.store import FileRecord, as_array, read_table
+from cgraph.study_checks import check_columns, fitting
 
 PREFIX = "O/"
 """What a written name begins with."""
@@ -50,6 +65,7 @@ class OutputNode:
     name: str
     source: str
     text: str
+    against: tuple[str, ...]
     class_index: int
     rule: str
     threshold: float
@@ -73,7 +89,9 @@ class OutputNode:
         if self.rule == TOP_CLASS:
             return f"the likeliest class is {self.text}"
         what = f"p({self.text})" if self.source == CLASS_SOURCE else f"likeness to “{self.text}”"
-        return f"{what} ≥ {self.threshold:.4g}"
+        others = ", ".join(f"“{other}”" for other in self.against)
+        above = f" less the mean to {others}" if len(self.against) > 1 else f" less to {others}"
+        return f"{what}{above if others else ''} ≥ {self.threshold:.4g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; None for what is not known."""
@@ -93,7 +111,8 @@ class OutputNodes:
     labels : ndarray of bool, shape (n_images, n_outputs)
         What the model said of each image of the study.
     values : ndarray of float32, shape (n_images, n_outputs)
-        Probability of the class, or cosine of image and text.
+        Probability of the class, or cosine of image and text, less the mean cosine of texts that it
+        is held against.
     columns : dict of str to ndarray, shape (n_outputs,)
         Counts and edge predictors: the columns of ``graph/concepts.arrow`` but ``kind``.
     edges : LayerEdges
@@ -221,6 +240,47 @@ def check_name(name: str) -> str:
     return name
 
 
+def stored_outputs(
+    files: Mapping[str, FileRecord],
+    file: Callable[[str], Path],
+    graph: ConceptGraph,
+    n_images: int,
+    folder: Path,
+) -> OutputNodes:
+    """Read the outputs of a study folder.
+
+    Parameters
+    ----------
+    files : mapping of str to FileRecord
+        Of the manifest.
+    file : callable
+        Returns the path of a file of the study, checked against its hash.
+    graph : ConceptGraph
+        The study's own.
+    n_images : int
+        Images of the study.
+    folder : Path
+        Of the study, for messages.
+
+    Raises
+    ------
+    StudyError
+        If a file was changed, or does not fit the rest of the study.
+    """
+    tables = {Path(name).stem: read_table(file(name)) for name in FILES}
+    for name, schema in ((OUTPUTS, OUTPUT_SCHEMA), (OUTPUT_LABELS, LABEL_SCHEMA)):
+        with fitting(folder / name):
+            check_columns(tables[Path(name).stem], schema)
+    refitted = None
+    if all(name in files for name in REFITTED_FILES):
+        edges, concepts = (read_table(file(name)) for name in REFITTED_FILES)
+        # Of a study whose rollout was measured again, they say nothing any more.
+        if (edges.schema.metadata or {}).get(FITTED_ON) == fitted_on(files):
+            refitted = edges, concepts
+    with fitting(folder / Path(OUTPUTS).parent):
+        return read_outputs(tables, graph, n_images, refitted)
+
+
 def read_outputs(
     tables: Mapping[str, pa.Table],
     graph: ConceptGraph,
@@ -245,7 +305,8 @@ def read_outputs(
     ValueError, StudyError
         If a table is not what it should be.
     """
-    nodes = tuple(OutputNode(**row) for row in tables["outputs"].to_pylist())
+    rows = tables["outputs"].to_pylist()
+    nodes = tuple(OutputNode(**{**row, "against": tuple(row["against"])}) for row in rows)
     n_outputs, layer = len(nodes), graph.n_layers + 1
     if not nodes or len({node.name for node in nodes}) != n_outputs:
         raise ValueError("there are no outputs, or two of one name")

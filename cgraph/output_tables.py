@@ -44,6 +44,7 @@ OUTPUT_SCHEMA = pa.schema(
         ("name", pa.string()),  # written O/name
         ("source", pa.string()),  # of SOURCES
         ("text", pa.string()),  # name of the class, or the text as it was typed
+        ("against", pa.list_(pa.string())),  # texts whose mean likeness is taken off; often none
         ("class_index", pa.int32()),  # place of the class in the head; -1 of a text
         ("rule", pa.string()),  # of RULES
         ("threshold", pa.float64()),  # on where the value is at least this; NaN of a top class
@@ -64,7 +65,7 @@ LABEL_SCHEMA = pa.schema(
         ("output", pa.int32()),
         ("row", pa.int32()),
         ("label", pa.bool_()),
-        ("value", pa.float32()),  # probability of the class, or cosine of image and text
+        ("value", pa.float32()),  # probability of the class, or likeness to the text
     ]
 )
 """Columns of ``outputs/labels.arrow``: for each node a row for every image, in their order."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from cgraph.errors import ConfigError, ModelError
+from cgraph.output_readings import contrasts
 from cgraph.output_tables import CLASS_SOURCE, TEXT_SOURCE
 from cgraph.outputs import CLASSES, MOST_TEXTS, Output, check_texts, load_output
 from cgraph.workbench import BATCH, Arrays, Source, Workbench
@@ -33,26 +34,40 @@ class Asked:
     threshold : float or None
         From which value on it is on. If left out, a class is on where it is the likeliest, and a
         text where the likeness lies in the upper of two groups of training images.
+    against : tuple of str
+        Of a text: others, whose mean likeness is taken off.
 
     Raises
     ------
     ConfigError
-        If the threshold is none.
+        If the threshold is none, or a class is held against texts.
     """
 
     source: str
     text: str
     name: str | None = None
     threshold: float | None = None
+    against: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.source == CLASS_SOURCE and self.against:
+            raise ConfigError(
+                f"The class {self.text!r} cannot be held against texts: its probability is among "
+                "all classes already. Leave --against out."
+            )
+        if self.text.strip() in self.against:
+            raise ConfigError(f"“{self.text}” is held against itself, which leaves nothing of it.")
         if self.threshold is None:
             return
-        low, what = (0, "probability") if self.source == CLASS_SOURCE else (-1, "cosine")
-        if not low < self.threshold < 1:
+        low, high, what = -1, 1, "a cosine"
+        if self.source == CLASS_SOURCE:
+            low, what = 0, "a probability"
+        elif self.against:
+            low, high, what = -2, 2, "a difference of cosines"
+        if not low < self.threshold < high:
             raise ConfigError(
-                f"The threshold of “{self.text}” is {self.threshold:g}: of a {what} it must lie "
-                f"between {low} and 1."
+                f"The threshold of “{self.text}” is {self.threshold:g}: of {what} it must lie "
+                f"between {low} and {high}."
             )
 
 
@@ -100,13 +115,14 @@ def resolved(output: Output, asked: Sequence[Asked]) -> list[tuple[Asked, int]]:
             "The model has no head for classes; it compares images with texts. Ask for a text with "
             "--text, such as 'a photo of a dog'."
         )
-    if texts:
-        check_texts([one.text for one in texts])
-    for one in texts:
-        if not output.knows(one.text):
+    every = tuple(dict.fromkeys(text for one in texts for text in (one.text, *one.against)))
+    if every:
+        check_texts(every)
+    for text in every:
+        if not output.knows(text):
             raise ConfigError(
-                f"The model does not know every word of {one.text!r}, so that its likeness would "
-                "say nothing. Write it in words that the model was trained on."
+                f"The model does not know every word of {text!r}, so that its likeness would say "
+                "nothing. Write it in words that the model was trained on."
             )
     if len(classes) > MOST_TEXTS:
         raise ConfigError(f"{len(classes)} classes were asked for: at most {MOST_TEXTS} at once.")
@@ -117,7 +133,8 @@ def resolved(output: Output, asked: Sequence[Asked]) -> list[tuple[Asked, int]]:
         if one.source == CLASS_SOURCE:
             place = _class_of(text, output.class_names)
             text = output.class_names[place]
-        found.append((Asked(one.source, text, one.name or text, one.threshold), place))
+        against = tuple(dict.fromkeys(other.strip() for other in one.against))
+        found.append((replace(one, text=text, name=one.name or text, against=against), place))
     return found
 
 
@@ -165,7 +182,7 @@ def measured_values(
         If pictures or model cannot be had.
     """
     n_images = len(bench.study.image_ids)
-    texts = tuple(one.text for one, place in asked if place < 0)
+    texts = tuple((one.text, one.against) for one, place in asked if place < 0)
     places = tuple(place for _, place in asked if place >= 0)
     calls = [
         (texts, places, start, min(start + _CALL, n_images)) for start in range(0, n_images, _CALL)
@@ -178,9 +195,23 @@ def measured_values(
 
 
 def values_of_rows(
-    source: Source, texts: tuple[str, ...], places: tuple[int, ...], start: int, end: int
+    source: Source,
+    texts: tuple[tuple[str, tuple[str, ...]], ...],
+    places: tuple[int, ...],
+    start: int,
+    end: int,
 ) -> Arrays:
     """Run the whole model on some consecutive images; see `measured_values`.
+
+    Parameters
+    ----------
+    source : Source
+    texts : tuple of (str, tuple of str)
+        Each with those that it is held against; of a model without a head for classes.
+    places : tuple of int
+        Classes, of a model with one.
+    start, end : int
+        Rows.
 
     Returns
     -------
@@ -189,12 +220,13 @@ def values_of_rows(
     """
     output = whole_model(source)
     values, likeliest = [], []
+    all_texts, weights = contrasts(texts)
     for first in range(start, end, BATCH):
         rows = range(first, min(first + BATCH, end))
-        scores = output.scores(source.pixels(rows), texts=texts)
+        scores = output.scores(source.pixels(rows), texts=all_texts)
         if texts:
-            values.append(scores)
-            likeliest.append(np.zeros(scores.shape, dtype=bool))
+            values.append(scores @ weights)
+            likeliest.append(np.zeros((len(scores), len(texts)), dtype=bool))
         else:
             values.append(scores[:, places])
             likeliest.append(scores.argmax(axis=1)[:, None] == np.array(places))

@@ -29,6 +29,13 @@ def add_parser(commands: Any) -> None:
         "--text", action="append", default=[], metavar="TEXT", help="a text; may be repeated"
     )
     outputs.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="hold the texts against this one: its likeness is taken off, of several their mean",
+    )
+    outputs.add_argument(
         "--class",
         action="append",
         default=[],
@@ -74,6 +81,8 @@ def _outputs(options: argparse.Namespace) -> int:
             raise ConfigError(
                 f"{name} is of one output, and {n_added} are added. Add them one after another."
             )
+    if options.against and not options.text:
+        raise ConfigError("--against is for texts. Give the --text that is held against it.")
     check_workers(options.workers)
     if options.remove:
         from cgraph.output_making import remove_outputs
@@ -99,7 +108,7 @@ def _add(options: argparse.Namespace) -> None:
     from cgraph.output_values import Asked
 
     asked = [
-        Asked(source, text, options.name, options.threshold)
+        Asked(source, text, options.name, options.threshold, tuple(options.against))
         for source, texts in ((TEXT_SOURCE, options.text), (CLASS_SOURCE, options.classes))
         for text in texts
     ]

@@ -13,16 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-JPEG, NOISE, BLUR, SIGNS, ATTACK = PERTURBATIONS = (
-    "JPEG",
-    "Gaussian noise",
-    "blur",
-    "random signs",
-    "attack",
-)
-"""Kinds of change, with the meaning of their size: quality of a JPEG, 1 to 95; standard deviation
-of noise in levels; standard deviation of a blur in pixels; levels by which every number is moved up
-or down by chance, and at most by an attack (`cgraph.flip_attack`)."""
+from cgraph.truth_tables import ATTACK, BLUR, JPEG, NOISE, SIGNS
 
 SIZES: dict[str, tuple[float, ...]] = {
     JPEG: (90, 75, 50, 25),
@@ -31,6 +22,7 @@ SIZES: dict[str, tuple[float, ...]] = {
     SIGNS: (1, 2, 4),
     ATTACK: (1, 2, 4),
 }
+"""Sizes that are measured of each kind of change; `cgraph.truth_tables` says what they mean."""
 
 
 @dataclass(frozen=True)

@@ -42,17 +42,8 @@ from cgraph.manifest import (
 from cgraph.naming import ConceptName
 from cgraph.novelty import Usual
 from cgraph.object_paths import study_path
-from cgraph.output_nodes import OutputNodes, read_outputs
-from cgraph.output_tables import (
-    FILES,
-    FITTED_ON,
-    LABEL_SCHEMA,
-    OUTPUT_LABELS,
-    OUTPUT_SCHEMA,
-    OUTPUTS,
-    REFITTED_FILES,
-    fitted_on,
-)
+from cgraph.output_nodes import OutputNodes, stored_outputs
+from cgraph.output_tables import OUTPUTS
 from cgraph.refitted_predictors import refitted_graph
 from cgraph.store import (
     codes_from_table,
@@ -393,20 +384,9 @@ class Study:
         """
         if OUTPUTS not in self.manifest.files:
             return None
-        tables = {Path(name).stem: read_table(self.file(name)) for name in FILES}
-        with fitting(self.path / OUTPUTS):
-            check_columns(tables["outputs"], OUTPUT_SCHEMA)
-        with fitting(self.path / OUTPUT_LABELS):
-            check_columns(tables["labels"], LABEL_SCHEMA)
-        refitted = None
-        if all(name in self.manifest.files for name in REFITTED_FILES):
-            edges, concepts = (read_table(self.file(name)) for name in REFITTED_FILES)
-            # Of a study whose rollout was measured again, they say nothing any more.
-            follows = (edges.schema.metadata or {}).get(FITTED_ON)
-            if follows == fitted_on(self.manifest.files):
-                refitted = edges, concepts
-        with fitting(self.path / "outputs"):
-            return read_outputs(tables, self.graph, len(self.image_ids), refitted)
+        return stored_outputs(
+            self.manifest.files, self.file, self.graph, len(self.image_ids), self.path
+        )
 
     @property
     def truth(self) -> dict[str, float | int]:

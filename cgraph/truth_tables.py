@@ -310,10 +310,21 @@ FACTOR_LAYER_SCHEMA = pa.schema(
 )
 """Columns of ``truth/factor-layers.arrow``, a row for each layer."""
 
+JPEG, NOISE, BLUR, SIGNS, ATTACK = PERTURBATIONS = (
+    "JPEG",
+    "Gaussian noise",
+    "blur",
+    "random signs",
+    "attack",
+)
+"""Kinds of change of a picture, with the meaning of their size: quality of a JPEG, 1 to 95;
+standard deviation of noise in levels of 255; standard deviation of a blur in pixels; levels by
+which every number is moved up or down by chance, and at most by an attack."""
+
 FLIP_SCHEMA = pa.schema(
     [
         ("layer", pa.int16()),
-        ("perturbation", pa.string()),  # of cgraph.perturbations.PERTURBATIONS
+        ("perturbation", pa.string()),  # of PERTURBATIONS
         ("size", pa.float64()),  # quality, standard deviation in levels or pixels, or levels
         ("n_images", pa.int32()),
         ("median", pa.float64()),  # labels of an image that flip, over the images

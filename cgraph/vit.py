@@ -247,30 +247,15 @@ class VisionModel:
         """
         return self._preprocessing(images)
 
-    def shown(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Return pictures as the network is shown them: resized and cropped, still 0 to 255.
-
-        Parameters
-        ----------
-        images
-            Pictures of any sizes, mode ``RGB``.
-
-        Returns
-        -------
-        np.ndarray, shape (n, height, width, 3), uint8
+    @property
+    def levels(self) -> Preprocessing:
+        """How pictures are shown to the network, and prepared from what is shown.
 
         Raises
         ------
         ModelError
             If the model takes patches of pictures of any size.
         """
-        return self._levels().shown(images)
-
-    def preprocess_shown(self, levels: np.ndarray) -> np.ndarray:
-        """Prepare what `shown` returned, or a change of it, for the network: as `preprocess`."""
-        return self._levels().of_shown(levels)
-
-    def _levels(self) -> Preprocessing:
         if isinstance(self._preprocessing, Preprocessing):
             return self._preprocessing
         raise ModelError(

@@ -100,7 +100,7 @@ class Source:
         ModelError
             If the model takes patches of pictures of any size.
         """
-        return self.model.shown(self._pictures(rows))
+        return self.model.levels.shown(self._pictures(rows))
 
     def _pictures(self, rows: Sequence[int] | np.ndarray) -> list[Image]:
         study, pictures = self.study, []
