@@ -253,6 +253,8 @@ class Verdict:
         Why it is inconclusive; empty otherwise.
     speaks_of : tuple of str
         Of `GRAPH`, `NETWORK` and `IMAGES`.
+    outcomes : tuple of str
+        What came out of each of these; `outcome` is the worst of them.
     scope : str
         What the verdict speaks of and what it does not, in sentences.
     figures : tuple of Figure
@@ -278,6 +280,7 @@ class Verdict:
     headline: str
     reason: str = ""
     speaks_of: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
     scope: str = ""
     figures: tuple[Figure, ...] = ()
     distance: tuple[Figure, ...] = ()

@@ -13,9 +13,11 @@ import pytest
 from cgraph import cli, intervention
 from cgraph import policy as policy_module
 from cgraph.concept import ConceptId
+from cgraph.concept_sets import resolve
 from cgraph.edits import Edit
 from cgraph.policy import check
 from cgraph.policy_file import read_policy
+from cgraph.policy_subject import subject_of
 from cgraph.study import Study
 from cgraph.workbench import Source
 
@@ -114,6 +116,13 @@ def test_verdicts_that_are_finished_are_told_when_it_is_stopped(tmp_path, capsys
     assert ElementTree.parse(out_file).getroot().get("errors") == "1"
 
 
+def test_the_example_of_the_docs_means_something():
+    text = (DEMO.parents[1] / "docs" / "policies.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+    found = resolve(subject_of(Study.open(DEMO)), read_policy(example))
+    assert set(found) == {"background", "striped", "suspects"}
+
+
 # ---- the network, on a study of a tiny model
 
 
@@ -159,6 +168,8 @@ def test_graph_and_network_together(tiny_study):
     policy, _ = network_rule(tiny_study, at_most=1.0, where="both", flip="each")
     verdict = check(tiny_study, policy).verdicts[0]
     assert verdict.outcome == "holds" and verdict.speaks_of == ("graph", "network")
+    assert verdict.outcomes == ("holds", "holds")
+    assert verdict.headline.startswith("Holds in the graph, holds in the network. ")
     assert [one.of for one in verdict.baselines] == ["graph", "network"]
     assert "In the graph" in verdict.headline and "In the network" in verdict.headline
 
