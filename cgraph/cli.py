@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="make the bundled study again, from nothing",
-        description="Draw scenes, train a small CLIP on them and build its study. Takes most of "
-        "an hour on two cores; run it again to go on after an interruption.",
+        description="Draw scenes, train a small CLIP on them, build its study and measure it. "
+        "Takes most of an hour on two cores; run it again to go on after an interruption.",
     )
     demo.add_argument("--out", type=Path, required=True, help="the study folder to write")
     demo.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
@@ -140,12 +140,14 @@ _PLANTED_SIZES = {
 
 def _demo(options: argparse.Namespace) -> int:
     from cgraph.demo.remake import remake
+    from cgraph.measurements import measure_study
 
     job_commands.check_workers(options.workers)
     printer = ProgressPrinter()
-    study = remake(options.out, workers=options.workers, on_progress=printer)
+    remake(options.out, workers=options.workers, on_progress=printer)
+    measured = measure_study(options.out, workers=options.workers, on_progress=printer)
     printer.end()
-    print_info(study.info())
+    print_info(measured.study.info())
     return 0
 
 

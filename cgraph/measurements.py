@@ -181,7 +181,7 @@ def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: f
     files = dict(manifest.files)
     for table, schema in TABLES[name].items():
         path = truth_file(table)
-        write_table(folder / path, tables[table].select(schema.names).cast(schema))
+        write_table(folder / path, tables[table].select(schema.names).cast(schema), small=True)
         files[path] = file_record(folder / path, STAGE)
     write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
     _note(folder, name, seconds)

@@ -128,21 +128,21 @@ EVIDENCE_SCHEMA = pa.schema(
     [
         *EDGE_KEY,
         ("n_images", pa.int32()),  # in which the parent was taken out or put in
-        ("effect", pa.float64()),  # change of the child's pre-activation in the weight's direction,
-        ("effect_low", pa.float64()),  # in units of its standard deviation; 95 % interval
-        ("effect_high", pa.float64()),
-        ("control", pa.float64()),  # the same of the first controls
-        ("q_supported", pa.float64()),  # false discovery rate over the edges of the pair
-        ("beyond", pa.float64()),  # effect beyond matched non-parents
-        ("beyond_low", pa.float64()),
-        ("beyond_high", pa.float64()),
-        ("q_specific", pa.float64()),
-        ("carried", pa.float64()),  # part of `effect` that the residual stream carries
-        ("computed", pa.float64()),  # part that the block makes beyond it
-        ("computed_low", pa.float64()),
-        ("computed_high", pa.float64()),
-        ("flips", pa.float64()),  # share of images in which the child's label flips as foretold
-        ("flips_control", pa.float64()),
+        ("effect", pa.float32()),  # change of the child's pre-activation in the weight's direction,
+        ("effect_low", pa.float32()),  # in units of its standard deviation; 95 % interval
+        ("effect_high", pa.float32()),
+        ("control", pa.float32()),  # the same of the first controls
+        ("q_supported", pa.float32()),  # false discovery rate over the edges of the pair
+        ("beyond", pa.float32()),  # effect beyond matched non-parents
+        ("beyond_low", pa.float32()),
+        ("beyond_high", pa.float32()),
+        ("q_specific", pa.float32()),
+        ("carried", pa.float32()),  # part of `effect` that the residual stream carries
+        ("computed", pa.float32()),  # part that the block makes beyond it
+        ("computed_low", pa.float32()),
+        ("computed_high", pa.float32()),
+        ("flips", pa.float32()),  # share of images in which the child's label flips as foretold
+        ("flips_control", pa.float32()),
         ("origin", pa.string()),  # of ORIGINS
         ("verdict", pa.string()),  # of VERDICTS
     ]
@@ -179,7 +179,7 @@ EVIDENCE_PAIR_SCHEMA = pa.schema(
 )
 """Columns of ``truth/evidence-pairs.arrow``."""
 
-WORTH_SCHEMA = pa.schema([*EDGE_KEY, ("auc_drop", pa.float64()), ("ap_drop", pa.float64())])
+WORTH_SCHEMA = pa.schema([*EDGE_KEY, ("auc_drop", pa.float32()), ("ap_drop", pa.float32())])
 """Columns of ``truth/worth.arrow``: held-out figures lost by the child without the edge."""
 
 STABLE_CONCEPT_SCHEMA = pa.schema(

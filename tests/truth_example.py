@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph import truth_tables as words
+from cgraph.manifest import MANIFEST, Manifest
 from cgraph.measurements import keep_tables
+from cgraph.store import to_json, write_bytes
 from cgraph.study import Study
 from cgraph.truth_tables import TABLES
 
@@ -48,10 +51,26 @@ def measured_copy(
     LookupError
         If a table has columns that nothing is known of here.
     """
-    shutil.copytree(study.path if isinstance(study, Study) else study, folder)
-    copy = Study.open(folder)
+    copy = unmeasured_copy(study, folder)
     for name in only or TABLES:
         keep_tables(folder, name, example_tables(copy, name, seed), SECONDS)
+    return Study.open(folder)
+
+
+def unmeasured_copy(study: Study | Path, folder: Path) -> Study:
+    """Copy a study without what was measured of its truth.
+
+    Parameters
+    ----------
+    study : Study or Path
+    folder : Path
+        Where the copy is to lie; must not exist.
+    """
+    shutil.copytree(study.path if isinstance(study, Study) else study, folder)
+    shutil.rmtree(folder / words.FOLDER, ignore_errors=True)
+    manifest = Manifest.read(folder)
+    files = {path: file for path, file in manifest.files.items() if file.stage != words.STAGE}
+    write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
     return Study.open(folder)
 
 
