@@ -292,7 +292,7 @@ class _Resolver:
 
     def check_rule(self, place: int, rule: Rule, sets: dict[str, ResolvedSet]) -> None:
         """Note what makes a rule meaningless here."""
-        path = ("rules", place)
+        path, before = ("rules", place), len(self.problems)
         roles = list(zip(("from", "to", "via"), rule.set_names, strict=False))
         for number, (role, name) in enumerate(roles):
             for other_role, other in roles[:number]:
@@ -305,7 +305,7 @@ class _Resolver:
                         *(*path, role),
                     )
         source, target = sets[rule.source], sets[rule.target]
-        if rule.kind == "never-together":
+        if rule.kind == "never-together" or len(self.problems) > before:
             return
         for role, name in roles:
             outputs = [c for c in sets[name].concepts if self.subject.is_output(c)]

@@ -149,6 +149,7 @@ def check_rule(
     shown = tuple(one.shown(subject, role) for one, role in zip(own, _ROLES, strict=False))
     task = _Task(subject, rule, own, clock, policy.seed, images)
     distances: tuple[Figure, ...] = ()
+    parts: dict[str, Finding] = {}
     baselines: tuple[Baseline, ...] = ()
     prediction = None
     try:
@@ -177,6 +178,10 @@ def check_rule(
         headline=finding.headline,
         reason=finding.reason,
         speaks_of=speaks_of,
+        # With one of them, limits and missing comparisons have their say, too.
+        outcomes=(finding.outcome,)
+        if len(speaks_of) == 1
+        else tuple(part.outcome for part in parts.values()),
         scope=scope_of(subject, rule, own[1], speaks_of, distances),
         figures=finding.figures,
         distance=distances,
@@ -263,9 +268,10 @@ def _joined(parts: Mapping[str, Finding]) -> Finding:
     elif "inconclusive" in outcomes:
         outcome = "inconclusive"
     reasons = [one.reason for one in found if one.reason]
+    said = ", ".join(f"{one.outcome} in the {of}" for of, one in parts.items())
     return Finding(
         outcome,
-        " ".join(one.headline for one in found),
+        " ".join([f"{said[0].upper()}{said[1:]}.", *(one.headline for one in found)]),
         " ".join(reasons) if outcome == "inconclusive" else "",
         tuple(figure for one in found for figure in one.figures),
         tuple(witness for one in found for witness in one.witnesses),

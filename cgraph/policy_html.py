@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 N_PICTURES = 3
 """Pictures of a concept: the training images in which it is strongest."""
 
+MOST_CARDS = 8
+"""Concepts of a witness that are shown with pictures, but for paths, which are shown whole."""
+
 MOST_CHIPS = 400
 """Concepts of a set that are listed."""
 
@@ -111,7 +114,14 @@ class _Page:
         return "\n".join(part for part in parts if part)
 
     def _witness(self, witness: Witness) -> str:
-        cards = [self._concept(concept) for concept in witness.concepts]
+        concepts, hidden = witness.concepts, 0
+        if witness.kind != "path" and len(concepts) > MOST_CARDS:
+            # The last one is what was switched or moved.
+            hidden = len(concepts) - MOST_CARDS
+            concepts = (*concepts[: MOST_CARDS - 1], concepts[-1])
+        cards = [self._concept(concept) for concept in concepts]
+        if hidden:
+            cards.insert(-1, f'<li class="edge soft">and {hidden} more</li>')
         if witness.kind == "path":
             steps = [cards[0]]
             for weight, share, card in zip(witness.weights, witness.shares, cards[1:], strict=True):

@@ -1,5 +1,9 @@
 """Images that show a witness: a path with all of its concepts active, contributions edge by edge.
 
+Where an edge lowers, what lies behind it is seldom active together with what lies before it. So
+where no image has all of a path, images are shown that do as the weights say: the first concept is
+active, and each further one as the signs up to it foretell; where none does, those with most of it.
+
 The contribution of an edge in an image is its weight, if the parent is active. The strength of the
 path in the image is the product over its edges of |contribution| / Σ |contributions| of all active
 parents of the child: the share of what spoke for or against each step.
@@ -44,10 +48,16 @@ def path_witness(subject: Subject, path: GraphPath, rule: Rule) -> Witness:
             parents, _, weights = subject.graph.edges_into(child, edge.child.layer)
             sums = labels[:, parents] @ np.abs(weights.astype(float))
             strength[whole] *= abs(edge.weight) / sums
-    # Where no image has all of it, those that have most of it, the strongest first.
+    foretold = np.cumprod([1.0, *(np.sign(edge.weight) for edge in path.edges)]) > 0
+    as_foretold = np.asarray((active == foretold).all(axis=1))
     n_active = active.sum(axis=1)
-    order = np.lexsort((np.arange(len(rows)), -n_active, -strength))[:MOST_IMAGES]
-    best = [place for place in order.tolist() if whole[place] or (not n_whole and n_active[place])]
+    order = np.lexsort((np.arange(len(rows)), -n_active, ~as_foretold, -strength))[:MOST_IMAGES]
+    if n_whole:
+        best = [place for place in order.tolist() if whole[place]]
+    elif as_foretold.any():
+        best = [place for place in order.tolist() if as_foretold[place]]
+    else:
+        best = [place for place in order.tolist() if n_active[place]]
     shown = tuple(map(subject.shown, concepts))
     steps = [f"{one.id} → {other.id}" for one, other in itertools.pairwise(shown)]
     share = n_whole / len(rows) if len(rows) else 0.0
@@ -63,6 +73,8 @@ def path_witness(subject: Subject, path: GraphPath, rule: Rule) -> Witness:
         ]
         carried = f"the path carries {strength[place]:.2%} of what speaks at its steps"
         some = f"{n_active[place]} of the {len(concepts)} concepts are active"
+        if as_foretold[place]:
+            some += ", as the weights say"
         images.append(
             WitnessImage(
                 subject.image_ids[rows[place]],

@@ -31,6 +31,7 @@ from cgraph.policy_rules import Rule
 from cgraph.policy_subject import Reach, Subject
 from cgraph.policy_together import lower_share, upper_share
 from cgraph.policy_verdicts import Figure, Finding, Witness, WitnessImage
+from cgraph.study import Study
 from cgraph.workbench import Source
 
 MEASURE = "largest share of images with another label"
@@ -194,9 +195,15 @@ def network_in_draws(
 
 
 def _source(subject: Subject, images: str | None) -> Source:
+    return Source(_study(subject).path, images)
+
+
+def _study(subject: Subject) -> Study:
+    # Not that of a `Source`, which is kept for as long as the process lives: outputs may have come
+    # to the folder since.
     if subject.study is None:
         raise ConfigError("There is no network behind these labels. Check a study.")
-    return Source(subject.study.path, images)
+    return subject.study
 
 
 def _measured(
@@ -224,7 +231,7 @@ def _run(
     flipped: str = "",
 ) -> Measured:
     """Run images as they are and edited, a batch at a time."""
-    study, model = source.study, source.model
+    study, model = _study(subject), source.model
     parts: list[tuple[np.ndarray, ...]] = []
     n_active = n_left = 0
     for first in range(0, len(rows), _BATCH):
@@ -269,7 +276,7 @@ def _outputs(
 ) -> dict[int, tuple[np.ndarray, ...]]:
     """Return labels before and after, and values before and after, of outputs by index."""
     wanted = sorted({c.index for c in reach.targets if subject.is_output(c)})
-    known = source.study.outputs
+    known = _study(subject).outputs
     if not wanted or known is None:
         return {}
     nodes = [known.nodes[index] for index in wanted]

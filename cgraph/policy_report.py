@@ -20,7 +20,7 @@ SIGNS = {"holds": "✓", "violated": "✗", "inconclusive": "?"}
 
 _WIDTH = 92
 _UNSEEN = "\N{REPLACEMENT CHARACTER}"
-_MEANT = set("\\`*_{}[]<>|#~!&")
+_MEANT = {sign: f"\\{sign}" for sign in "\\`*_{}[]|#~!"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def clean(text: str) -> str:
@@ -218,4 +218,4 @@ def _witness_lines(witness: Witness) -> Iterable[str]:
 
 
 def _md(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in _MEANT else sign for sign in clean(text))
+    return "".join(_MEANT.get(sign, sign) for sign in clean(text))

@@ -253,6 +253,8 @@ class Verdict:
         Why it is inconclusive; empty otherwise.
     speaks_of : tuple of str
         Of `GRAPH`, `NETWORK` and `IMAGES`.
+    outcomes : tuple of str
+        What came out of each of these; `outcome` is the worst of them.
     scope : str
         What the verdict speaks of and what it does not, in sentences.
     figures : tuple of Figure
@@ -278,6 +280,7 @@ class Verdict:
     headline: str
     reason: str = ""
     speaks_of: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
     scope: str = ""
     figures: tuple[Figure, ...] = ()
     distance: tuple[Figure, ...] = ()
@@ -327,8 +330,14 @@ class Report:
     @property
     def headline(self) -> str:
         """All outcomes in a sentence."""
-        parts = [f"{self.count(one)} {one}" for one in OUTCOMES if self.count(one)]
-        return f"{len(self.verdicts)} rules: {', '.join(parts)}."
+        parts = []
+        for outcome in OUTCOMES:
+            n = self.count(outcome)
+            if n:
+                word = {"holds": "hold" if n > 1 else "holds"}.get(outcome, outcome)
+                parts.append(f"{n} {word}")
+        n_rules = len(self.verdicts)
+        return f"{n_rules} rule{'s' if n_rules > 1 else ''}: {', '.join(parts)}."
 
 
 @dataclass(frozen=True)
