@@ -105,6 +105,12 @@ class ConceptGraph:
         """
         return ConceptGraph(self._columns, self._layer_starts, tuple(layers), self._n_train_images)
 
+    def until(self, layer: int) -> ConceptGraph:
+        """Return the graph without the layers after one, 2..L, so that rollouts end there."""
+        self._check_layer(layer, 2)
+        starts, layers = self._layer_starts[: layer + 1], self._layers[: layer - 1]
+        return ConceptGraph(self._columns, starts, layers, self._n_train_images, self.refitted_from)
+
     def refitted(
         self, start: int, weights: Sequence[np.ndarray], columns: dict[str, np.ndarray]
     ) -> ConceptGraph:

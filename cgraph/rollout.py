@@ -156,8 +156,8 @@ class LayerModel:
         if kind == "calibrated":
             return _sigmoid(self.slope * scores + self.offset)
         if kind == "balanced":
-            return _sigmoid(np.where(self.fitted, scores, _log_odds(self.prevalence)))
-        return _sigmoid(np.where(self.fitted, scores, 0) + _log_odds(self.prevalence))
+            return _sigmoid(np.where(self.fitted, scores, log_odds(self.prevalence)))
+        return _sigmoid(np.where(self.fitted, scores, 0) + log_odds(self.prevalence))
 
     def thresholds(self, kind: str) -> np.ndarray:
         """Return τ on the scale of `probabilities`."""
@@ -167,8 +167,8 @@ class LayerModel:
             return np.full(self.n_children, 0.5, dtype=np.float32)
         # The score at which the calibrated p reaches τ, seen in the other world.
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = (_log_odds(self.threshold) - self.offset) / self.slope
-        shifted = _sigmoid(score + _log_odds(self.prevalence))
+            score = (log_odds(self.threshold) - self.offset) / self.slope
+        shifted = _sigmoid(score + log_odds(self.prevalence))
         return np.where(self.slope > 0, shifted, self.threshold).astype(np.float32)
 
 
@@ -192,7 +192,7 @@ def layer_model(graph: ConceptGraph, layer: int) -> LayerModel:
         weights=weight[order].astype(np.float64),
         intercept=column("intercept", 0.0),
         slope=column("slope", 0.0),
-        offset=column("offset", _log_odds(prevalence)),
+        offset=column("offset", log_odds(prevalence)),
         threshold=column("threshold", 0.5),
         prevalence=prevalence,
         fitted=fitted,
@@ -395,6 +395,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
         return (1 / (1 + np.exp(-x))).astype(np.float32)
 
 
-def _log_odds(p: np.ndarray) -> np.ndarray:
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """Return the log-odds of probabilities, float32, those of 0 and 1 kept finite."""
     p = np.clip(p.astype(np.float64), _RAREST, 1 - _RAREST)
     return np.log(p / (1 - p)).astype(np.float32)
