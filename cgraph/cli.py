@@ -25,6 +25,7 @@ from cgraph import (
     graph_command,
     job_commands,
     names_command,
+    outputs_command,
     travel_command,
 )
 from cgraph.console import ProgressPrinter, print_info
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     graph_command.add_parser(commands)
     edit_command.add_parser(commands)
     evaluate_command.add_parser(commands)
+    outputs_command.add_parser(commands)
     compare_command.add_parser(commands)
 
     names_command.add_parser(commands)
@@ -163,6 +165,7 @@ def _planted(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
+    from cgraph.output_readings import outputs_of_picture
     from cgraph.outside import outside
     from cgraph.store import write_bytes
     from cgraph.study import Study
@@ -178,6 +181,7 @@ def _trace(options: argparse.Namespace) -> int:
     names_command.warn(study)
     model = None
     traces, failed = [], 0
+    of_outputs: list[list[Any]] = []
     for path in options.images:
         try:
             image = load_image(path, str(path))
@@ -188,6 +192,7 @@ def _trace(options: argparse.Namespace) -> int:
         if model is None:
             model = load_model(study)
         traces.append(trace_image(study, model, image, path.name))
+        of_outputs.append(outputs_of_picture(study, model, image))
 
     def name_of(concept: Any) -> str:
         name = study.name_of(concept)
@@ -196,14 +201,22 @@ def _trace(options: argparse.Namespace) -> int:
     facts = edge_facts(study)
     if options.json != "-":
         unseen = [layer.sentence() for layer in outside(study) or ()]
-        for trace in traces:
+        for trace, states in zip(traces, of_outputs, strict=True):
             print(trace_text(trace, name_of, facts=facts, outside=unseen))
+            if states:
+                print("\n".join(["outputs", *(f"  {state.sentence}" for state in states), ""]))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
         write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())
     if options.json:
         text = json.dumps(
-            [trace_values(trace, facts) for trace in traces], indent=1, allow_nan=False
+            [
+                trace_values(trace, facts)
+                | ({"outputs": [state.to_dict() for state in states]} if states else {})
+                for trace, states in zip(traces, of_outputs, strict=True)
+            ],
+            indent=1,
+            allow_nan=False,
         )
         if options.json == "-":
             print(text)

@@ -310,6 +310,36 @@ FACTOR_LAYER_SCHEMA = pa.schema(
 )
 """Columns of ``truth/factor-layers.arrow``, a row for each layer."""
 
+JPEG, NOISE, BLUR, SIGNS, ATTACK = PERTURBATIONS = (
+    "JPEG",
+    "Gaussian noise",
+    "blur",
+    "random signs",
+    "attack",
+)
+"""Kinds of change of a picture, with the meaning of their size: quality of a JPEG, 1 to 95;
+standard deviation of noise in levels of 255; standard deviation of a blur in pixels; levels by
+which every number is moved up or down by chance, and at most by an attack."""
+
+FLIP_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("perturbation", pa.string()),  # of PERTURBATIONS
+        ("size", pa.float64()),  # quality, standard deviation in levels or pixels, or levels
+        ("n_images", pa.int32()),
+        ("median", pa.float64()),  # labels of an image that flip, over the images
+        ("high", pa.float64()),  # 95 % point
+        ("mean", pa.float64()),
+        ("most", pa.int32()),
+        ("turned_on", pa.float64()),  # mean of those that appear, and of those that vanish
+        ("turned_off", pa.float64()),
+        ("n_active", pa.float64()),  # mean of those that were there
+        ("rms", pa.float64()),  # root mean square change of the picture, in levels of 255
+    ]
+)
+"""Columns of ``truth/flips.arrow``: how many labels flip when a picture is changed. An attack is on
+the labels of the row's own layer."""
+
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "rollout": {
         "rollout": ROLLOUT_SCHEMA,
@@ -328,6 +358,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "leakage": {"leakage": LEAKAGE_SCHEMA, "leakage-concepts": LEAKAGE_CONCEPT_SCHEMA},
     "direction": {"direction": DIRECTION_SCHEMA},
     "factors": {"factors": FACTOR_SCHEMA, "factor-layers": FACTOR_LAYER_SCHEMA},
+    "flips": {"flips": FLIP_SCHEMA},
 }
 """Tables of each measurement, in the order in which `cgraph evaluate` takes them."""
 
