@@ -342,6 +342,21 @@ class _Maker:
             )
         return rows
 
+    def _flips(self, rng: Any) -> list[dict[str, Any]]:
+        sizes = {words.JPEG: (75, 25), words.NOISE: (5,), words.BLUR: (1,), words.SIGNS: (1, 4)}
+        sizes[words.ATTACK] = (1, 4)
+        rows = []
+        for layer in range(1, self.n_layers + 1):
+            for kind, size in ((kind, size) for kind, own in sizes.items() for size in own):
+                flips = int(rng.integers(0, 4))
+                rows.append(
+                    {"layer": layer, "perturbation": kind, "size": size, "n_images": 100}
+                    | {"median": flips, "high": flips + 2.5, "mean": flips + 0.25}
+                    | {"most": flips + 4, "turned_on": flips / 2, "turned_off": flips / 2}
+                    | {"n_active": 8.0, "rms": float(size)}
+                )
+        return rows
+
     def _direction(self, rng: Any) -> list[dict[str, Any]]:
         rows = []
         for lower in range(1, self.n_layers):
