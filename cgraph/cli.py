@@ -1,8 +1,8 @@
 """The command line, ``cgraph build``, ``trace`` and so on.
 
 Results go to standard output, progress and errors to standard error. The exit code is 0 when all
-went well, 1 when some of the images given could not be traced, 2 for an error that the message
-explains, and 130 after Ctrl-C.
+went well, 1 when some of the images given could not be traced or a rule of a policy is violated, 2
+for an error that the message explains or a rule that is inconclusive, and 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from cgraph import (
     __version__,
     build_command,
+    check_command,
     compare_command,
     edit_command,
     evaluate_command,
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_command.add_parser(commands)
     outputs_command.add_parser(commands)
     compare_command.add_parser(commands)
+    check_command.add_parser(commands)
 
     names_command.add_parser(commands)
     travel_command.add_parsers(commands)
