@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from cgraph.policy import check
 from cgraph.policy_file import read_policy
 from cgraph.policy_subject import subject_of
 from cgraph.study import Study
+from cgraph.study_graph import edge_facts
 from cgraph.workbench import Source
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -54,7 +56,7 @@ layers = [10, 12]
 """
 VIOLATED = '[[rules]]\nid = "way"\nkind = "no-path"\nfrom = "ground"\nto = "sky"'
 HOLDS = VIOLATED.replace("way", "strong").replace("sky", "striped") + "\nmin_strength = 0.5"
-OPEN = VIOLATED.replace("way", "evidence") + '\nevidence = "supported"'
+OPEN = VIOLATED.replace("way", "slow") + "\ntime_limit = 0.001"
 
 
 def test_the_demo_study_from_end_to_end(tmp_path, capsys):
@@ -74,6 +76,31 @@ def test_the_demo_study_from_end_to_end(tmp_path, capsys):
     assert ElementTree.parse(files["junit"]).getroot().get("failures") == "1"
     assert files["markdown"].read_text().startswith("# Test")
     assert "data:image/jpeg;base64," in files["html"].read_text()
+
+
+def test_what_was_measured_of_the_demo_study_counts(tmp_path, capsys):
+    rules = [
+        VIOLATED.replace("way", word) + f'\nevidence = "{word}"'
+        for word in ("supported", "computed", "direction")
+    ]
+    code, out, _ = run(
+        capsys, "check", DEMO, write(tmp_path, *rules, VIOLATED, sets=DEMO_SETS), "--json"
+    )
+    verdicts = {one["id"]: one for one in json.loads(out)["verdicts"]}
+    facts = edge_facts(Study.open(DEMO))
+    for witness in verdicts["supported"]["witnesses"]:
+        concepts = [ConceptId.parse(one["id"]) for one in witness["concepts"]]
+        found = [facts.of(*ends).verdict for ends in itertools.pairwise(concepts)]
+        assert set(found) <= {"supported", "specific"}
+    assert code == 1 and verdicts["direction"]["verdict"] in ("violated", "inconclusive")
+    strongest = {
+        name: next(f["value"] for f in one["figures"] if f["name"] == "strongest_path")
+        for name, one in verdicts.items()
+    }
+    assert all(value <= strongest["way"] for value in strongest.values())
+    assert {"edges_supported_share", "rollout_auc"} <= {
+        one["name"] for one in verdicts["way"]["distance"]
+    }
 
 
 @pytest.mark.parametrize(
