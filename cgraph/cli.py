@@ -1,8 +1,8 @@
 """The command line, ``cgraph build``, ``trace`` and so on.
 
 Results go to standard output, progress and errors to standard error. The exit code is 0 when all
-went well, 1 when some of the images given could not be traced, 2 for an error that the message
-explains, and 130 after Ctrl-C.
+went well, 1 when some of the images given could not be traced or a rule of a policy is violated, 2
+for an error that the message explains or a rule that is inconclusive, and 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Any
 from cgraph import (
     __version__,
     build_command,
+    check_command,
     compare_command,
     edit_command,
     evaluate_command,
     graph_command,
     job_commands,
     names_command,
+    outputs_command,
     travel_command,
 )
 from cgraph.console import ProgressPrinter, print_info
@@ -93,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     graph_command.add_parser(commands)
     edit_command.add_parser(commands)
     evaluate_command.add_parser(commands)
+    outputs_command.add_parser(commands)
     compare_command.add_parser(commands)
+    check_command.add_parser(commands)
 
     names_command.add_parser(commands)
     travel_command.add_parsers(commands)
@@ -101,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="make the bundled study again, from nothing",
-        description="Draw scenes, train a small CLIP on them and build its study. Takes most of "
-        "an hour on two cores; run it again to go on after an interruption.",
+        description="Draw scenes, train a small CLIP on them, build its study and measure it. "
+        "Takes most of an hour on two cores; run it again to go on after an interruption.",
     )
     demo.add_argument("--out", type=Path, required=True, help="the study folder to write")
     demo.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
@@ -136,12 +140,14 @@ _PLANTED_SIZES = {
 
 def _demo(options: argparse.Namespace) -> int:
     from cgraph.demo.remake import remake
+    from cgraph.measurements import measure_study
 
     job_commands.check_workers(options.workers)
     printer = ProgressPrinter()
-    study = remake(options.out, workers=options.workers, on_progress=printer)
+    remake(options.out, workers=options.workers, on_progress=printer)
+    measured = measure_study(options.out, workers=options.workers, on_progress=printer)
     printer.end()
-    print_info(study.info())
+    print_info(measured.study.info())
     return 0
 
 
@@ -161,6 +167,7 @@ def _planted(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> int:
     from cgraph.decoding import load_image
+    from cgraph.output_readings import outputs_of_picture
     from cgraph.outside import outside
     from cgraph.store import write_bytes
     from cgraph.study import Study
@@ -176,6 +183,7 @@ def _trace(options: argparse.Namespace) -> int:
     names_command.warn(study)
     model = None
     traces, failed = [], 0
+    of_outputs: list[list[Any]] = []
     for path in options.images:
         try:
             image = load_image(path, str(path))
@@ -186,6 +194,7 @@ def _trace(options: argparse.Namespace) -> int:
         if model is None:
             model = load_model(study)
         traces.append(trace_image(study, model, image, path.name))
+        of_outputs.append(outputs_of_picture(study, model, image))
 
     def name_of(concept: Any) -> str:
         name = study.name_of(concept)
@@ -194,14 +203,22 @@ def _trace(options: argparse.Namespace) -> int:
     facts = edge_facts(study)
     if options.json != "-":
         unseen = [layer.sentence() for layer in outside(study) or ()]
-        for trace in traces:
+        for trace, states in zip(traces, of_outputs, strict=True):
             print(trace_text(trace, name_of, facts=facts, outside=unseen))
+            if states:
+                print("\n".join(["outputs", *(f"  {state.sentence}" for state in states), ""]))
     if options.csv:
         write_bytes(options.csv / "concepts.csv", concepts_csv(traces, name_of).encode())
         write_bytes(options.csv / "edges.csv", edges_csv(traces, name_of, facts).encode())
     if options.json:
         text = json.dumps(
-            [trace_values(trace, facts) for trace in traces], indent=1, allow_nan=False
+            [
+                trace_values(trace, facts)
+                | ({"outputs": [state.to_dict() for state in states]} if states else {})
+                for trace, states in zip(traces, of_outputs, strict=True)
+            ],
+            indent=1,
+            allow_nan=False,
         )
         if options.json == "-":
             print(text)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from cgraph.errors import ConfigError
 
-KIND_LETTERS = {"class": "L", "patch": "P"}
-"""Letter that starts a written id, for each kind that lives in a layer."""
+KIND_LETTERS = {"class": "L", "patch": "P", "output": "O"}
+"""Letter that starts a written id, for each kind. People see outputs by their names, ``O/tench``:
+`cgraph.output_nodes.OutputNodes.written`."""
 
 _PATTERN = re.compile(r"([A-Z])([0-9]{1,4})/([0-9]{1,9})")
 
@@ -24,7 +25,8 @@ class ConceptId:
     index : int
         Row of the layer's dictionary, from 0.
     kind : str
-        ``class`` for concepts of the class token.
+        ``class`` for concepts of the class token; ``output`` for what the model says in the end,
+        in the layer after its last.
     """
 
     layer: int

@@ -92,10 +92,26 @@ def print_info(info: dict[str, Any]) -> None:
             for pair in info["pairs"]
         ],
     )  # fmt: skip
+    if info.get("outputs"):
+        _print_outputs(info["outputs"])
     if "quality" in info:
         _print_quality(info["quality"])
     if info.get("truth"):
         _print_truth(info["truth"])
+
+
+def _print_outputs(outputs: list[dict[str, Any]]) -> None:
+    print("\noutputs: what the model says in the end, predicted from the last layer\n")
+    print_rows(
+        ["output", "train", "held out", "AUC", "AP", "F1", "parents"],
+        [
+            [
+                f"O/{node['name']}", node["n_train"], node["n_held_out"],
+                *(number(node[name]) for name in ("auc", "ap", "f1")), node["n_parents"],
+            ]
+            for node in outputs
+        ],
+    )  # fmt: skip
 
 
 def _print_truth(truth: dict[str, float | int]) -> None:
@@ -123,9 +139,20 @@ def _print_truth(truth: dict[str, float | int]) -> None:
         rows.append(["AUC of a fit from layer 1 to the last, above the rollout", gap])
     if "atoms_matched_share" in truth:
         rows.append(["concepts that another seed finds again", share("atoms_matched_share")])
+    for name, change in _CHANGES.items():
+        if name in truth:
+            rows.append([f"labels of the last layer that flip under {change}", f"{truth[name]:g}"])
     width = max(len(what) for what, _ in rows)
     for what, value in rows:
         print(f"{what:<{width}}  {value:>7}")
+
+
+_CHANGES = {
+    "flips_under_jpeg": "JPEG of quality 75",
+    "flips_under_noise": "noise of deviation 5",
+    "flips_under_attack": "an attack of 1 level",
+}
+# Figures of the measurement of flips, and of what each is.
 
 
 def _print_quality(quality: dict[str, Any]) -> None:

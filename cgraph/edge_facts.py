@@ -205,7 +205,11 @@ class EdgeFacts:
         place = self.place(parent, child) if self._columns else None
         if place is None:
             return None
-        values = {name: column[place].item() for name, column in self._columns.items()}
+        # By way of its shortest text, so that a single-precision .1 is not read as .10000000149.
+        values: dict[str, Any] = {
+            name: float(str(column[place])) if column.dtype.kind == "f" else column[place].item()
+            for name, column in self._columns.items()
+        }
         for name, words in _CODED.items():
             if name in values:
                 values[name] = words[values[name]]

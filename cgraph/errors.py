@@ -9,6 +9,9 @@ expect of an estimator.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class CgraphError(Exception):
     """Base of all errors that a user can cause and mend."""
@@ -40,3 +43,38 @@ class ClusterError(CgraphError):
 
 class FetchError(CgraphError):
     """The net, or the cache of what comes from it, cannot be used at all."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file that somebody wrote.
+
+    Attributes
+    ----------
+    line : int
+        From 1; 0 where it is of the file as a whole.
+    message : str
+        What is wrong, what is allowed, what to do next.
+    """
+
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}" if self.line else self.message
+
+
+class PolicyError(ConfigError):
+    """A policy that means nothing, or nothing in this study; says all that is wrong with it.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        In the order of their lines.
+    """
+
+    def __init__(self, where: str, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        count = "a mistake" if len(self.problems) == 1 else f"{len(self.problems)} mistakes"
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{where} has {count}:\n{lines}")

@@ -18,8 +18,9 @@ def add_parser(commands: Any) -> None:
         help="measure how far a study's graph tells the truth about the network",
         description="Take measurements of a finished study and store them in it: rollouts and "
         "what to read them beside, evidence on every edge, what an edge is worth, what another "
-        "seed finds again, what the graph cannot see, which of two concepts moves the other, and "
-        "whether known factors have a concept each. "
+        "seed finds again, what the graph cannot see, which of two concepts moves the other, "
+        "whether known factors have a concept each, and how many labels flip when a picture is "
+        "changed a little. "
         "See docs/methods.md. Run it again to go on after an interruption.",
     )
     evaluate.add_argument("study", help="a study folder")

@@ -21,7 +21,14 @@ import pyarrow as pa
 from cgraph.concept import ConceptId
 from cgraph.edge_index import EdgeList, LayerEdges, no_edges, strongest_first
 from cgraph.errors import ConfigError, DataError
-from cgraph.graph_tables import CONCEPT_SCHEMA, ConceptRecord, read_concepts, read_edges
+from cgraph.graph_tables import (
+    CLASS,
+    CONCEPT_SCHEMA,
+    OUTPUT,
+    ConceptRecord,
+    read_concepts,
+    read_edges,
+)
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -37,6 +44,8 @@ class ConceptGraph:
     refitted_from : int or None
         Start layer of the rollouts that the predictors were refitted for; None where weights and
         intercepts are those of the edges that people read.
+    output_layer : int or None
+        The last layer, if what the model says in the end was put there by `extended`.
     """
 
     def __init__(
@@ -46,8 +55,10 @@ class ConceptGraph:
         layers: tuple[LayerEdges, ...],
         n_train_images: int | None,
         refitted_from: int | None = None,
+        output_layer: int | None = None,
     ) -> None:
         self.refitted_from = refitted_from
+        self.output_layer = output_layer
         self._columns = columns
         self._layer_starts = layer_starts
         self._layers = layers
@@ -103,7 +114,40 @@ class ConceptGraph:
         Scores and probabilities of such a graph leave out what the other edges say: it is for
         looking at and for following paths.
         """
-        return ConceptGraph(self._columns, self._layer_starts, tuple(layers), self._n_train_images)
+        return ConceptGraph(
+            self._columns,
+            self._layer_starts,
+            tuple(layers),
+            self._n_train_images,
+            output_layer=self.output_layer,
+        )
+
+    def extended(self, columns: dict[str, np.ndarray], edges: LayerEdges) -> ConceptGraph:
+        """Return a graph with one more layer, of outputs: what the model says in the end.
+
+        Parameters
+        ----------
+        columns : dict of str to ndarray, shape (n_outputs,)
+            Every column of the table of concepts but ``kind``.
+        edges : LayerEdges
+            From the last layer to the outputs.
+
+        Raises
+        ------
+        ConfigError
+            If the graph has a layer of outputs already.
+        """
+        if self.output_layer is not None:
+            raise ConfigError("This graph has its outputs already. Extend the study's own graph.")
+        n_outputs = len(columns["index"])
+        return ConceptGraph(
+            {name: np.concatenate([own, columns[name]]) for name, own in self._columns.items()},
+            np.append(self._layer_starts, self._layer_starts[-1] + n_outputs),
+            (*self._layers, edges),
+            self._n_train_images,
+            self.refitted_from,
+            self.n_layers + 1,
+        )
 
     def until(self, layer: int) -> ConceptGraph:
         """Return the graph without the layers after one, 2..L, so that rollouts end there."""
@@ -141,7 +185,12 @@ class ConceptGraph:
             (*self._layers[: start - 1], *later),
             self._n_train_images,
             start,
+            self.output_layer,
         )
+
+    def concept(self, layer: int, index: int) -> ConceptId:
+        """Return the id of a concept by its place; of the layer of outputs, of kind ``output``."""
+        return ConceptId(layer, index, OUTPUT if layer == self.output_layer else CLASS)
 
     def n_concepts(self, layer: int | None = None) -> int:
         """Return the number of concepts of a layer, or of all layers.
@@ -164,7 +213,8 @@ class ConceptGraph:
         ConfigError
             If there is no such concept; the message says which exist.
         """
-        if concept.kind != "class":
+        is_output = concept.kind == OUTPUT and concept.layer == self.output_layer
+        if concept.kind != CLASS and not is_output:
             raise ConfigError(
                 f"{concept} is a {concept.kind} concept. This graph holds concepts of the class "
                 "token only, such as L1/0."

@@ -257,8 +257,8 @@ def _path(graph: ConceptGraph, last: int, entries: tuple[int, ...], shares: _Mar
         edges = graph.layer_edges(layer)
         steps.append(
             GraphEdge(
-                ConceptId(layer - 1, int(edges.parents[entry])),
-                ConceptId(layer, int(edges.children[entry])),
+                graph.concept(layer - 1, int(edges.parents[entry])),
+                graph.concept(layer, int(edges.children[entry])),
                 float(edges.weights[entry]),
                 float(edges.selection_rates[entry]),
                 float(shares[layer][entry]),

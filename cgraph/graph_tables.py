@@ -53,6 +53,9 @@ EDGE_SCHEMA = pa.schema(
 )
 """Columns of ``graph/edges.arrow``."""
 
+CLASS, OUTPUT = "class", "output"
+"""Kinds of concepts: of the class token, and what the model says in the end."""
+
 N_TRAIN_IMAGES = b"n_train_images"
 """Key of the concept table's metadata: the number of images that ``n_train`` counts over."""
 
@@ -103,14 +106,9 @@ def read_concepts(table: pa.Table) -> tuple[dict[str, np.ndarray], np.ndarray, i
         If a column is missing, of a wrong type or has empty cells, layers are not 1..L, or the
         indices of a layer are not 0..n-1, each once.
     """
-    columns = _read_columns(table, CONCEPT_SCHEMA, "concepts")
+    columns = read_columns(table, CONCEPT_SCHEMA, "concepts", {"kind": CLASS})
     layer_starts = _sort_concepts(columns)
-    for name in ("intercept", "slope", "offset", "threshold"):
-        wrong = columns["fitted"] & ~np.isfinite(columns[name])
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            concept = f"L{columns['layer'][row]}/{columns['index'][row]}"
-            raise StudyError(f"The {name} of {concept} is not a finite number. {_REBUILD}")
+    check_predictors(columns)
     n_train_images = (table.schema.metadata or {}).get(N_TRAIN_IMAGES)
     if n_train_images is None:
         return columns, layer_starts, None
@@ -125,7 +123,7 @@ def read_concepts(table: pa.Table) -> tuple[dict[str, np.ndarray], np.ndarray, i
 
 
 def read_edges(
-    table: pa.Table, layer_starts: np.ndarray
+    table: pa.Table, layer_starts: np.ndarray, child_kind: str = CLASS
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Check the table of edges and sort it.
 
@@ -135,6 +133,8 @@ def read_edges(
         Columns of `EDGE_SCHEMA`, in any order.
     layer_starts : ndarray of int64, shape (n_layers + 1,)
         As `read_concepts` returns them.
+    child_kind : str
+        Of all children: ``class``, or ``output`` for edges into what the model says in the end.
 
     Returns
     -------
@@ -150,7 +150,8 @@ def read_edges(
         does not exist, does not go from a layer to the next, is listed twice, or has a weight or
         selection rate that is no valid number.
     """
-    columns = _read_columns(table, EDGE_SCHEMA, "edges")
+    kinds = {"parent_kind": CLASS, "child_kind": child_kind}
+    columns = read_columns(table, EDGE_SCHEMA, "edges", kinds)
     _check_edges(columns, layer_starts)
     child = layer_starts[columns["child_layer"] - 1] + columns["child"]
     key = child * int(np.diff(layer_starts).max()) + columns["parent"]
@@ -164,8 +165,41 @@ def read_edges(
     return columns, np.concatenate([[0], np.cumsum(counts)])
 
 
-def _read_columns(table: pa.Table, schema: pa.Schema, name: str) -> dict[str, np.ndarray]:
-    """Return the numeric columns of a table as arrays, after checking kinds, types and nulls."""
+def check_predictors(columns: dict[str, np.ndarray]) -> None:
+    """Refuse predictors of concepts whose numbers are not finite.
+
+    Raises
+    ------
+    StudyError
+    """
+    for name in ("intercept", "slope", "offset", "threshold"):
+        wrong = columns["fitted"] & ~np.isfinite(columns[name])
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            concept = f"L{columns['layer'][row]}/{columns['index'][row]}"
+            raise StudyError(f"The {name} of {concept} is not a finite number. {_REBUILD}")
+
+
+def read_columns(
+    table: pa.Table, schema: pa.Schema, name: str, kinds: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """Return the numeric columns of a table as arrays, after checking kinds, types and nulls.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    schema : pyarrow.Schema
+        Columns that it must have.
+    name : str
+        Of what it is a table.
+    kinds : dict of str to str
+        The kind that each column of text must hold.
+
+    Raises
+    ------
+    StudyError
+        If a column is missing, of a wrong type, or has empty cells or another kind.
+    """
     missing = [field for field in schema.names if field not in table.column_names]
     if missing:
         raise StudyError(f"The table of {name} has no column {', '.join(missing)}. {_REBUILD}")
@@ -173,11 +207,12 @@ def _read_columns(table: pa.Table, schema: pa.Schema, name: str) -> dict[str, np
     for field in schema:
         column = table.column(field.name)
         if pa.types.is_string(field.type):
-            other = sorted(map(str, distinct(column) - {"class"}))
+            wanted = kinds[field.name]
+            other = sorted(map(str, distinct(column) - {wanted}))
             if other:
                 raise StudyError(
                     f"The table of {name} holds concepts of kind {', '.join(other)}; this version "
-                    "reads kind class only. Use the version of cgraph that wrote the study."
+                    f"reads kind {wanted} only. Use the version of cgraph that wrote the study."
                 )
             continue
         if column.null_count:

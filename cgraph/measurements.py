@@ -25,6 +25,7 @@ from cgraph.errors import ConfigError, ImageError, ModelError, StudyError
 from cgraph.executors import local_executor
 from cgraph.manifest import BUILD_RECORD, MANIFEST, Manifest
 from cgraph.object_paths import is_remote, study_path
+from cgraph.output_making import refit_outputs
 from cgraph.progress import Progress, ProgressWriter
 from cgraph.store import (
     file_record,
@@ -49,6 +50,7 @@ MODULES = {
     "leakage": "cgraph.leakage",
     "direction": "cgraph.direction",
     "factors": "cgraph.factors",
+    "flips": "cgraph.flips",
 }
 """Measurements in the order in which they are taken, and where each is made."""
 
@@ -150,6 +152,8 @@ def measure_study(
                 continue
             seconds[name] = round(time.monotonic() - began, 2)
             keep_tables(study.path, name, tables, seconds[name])
+            if "refitted-edges" in TABLES[name]:
+                refit_outputs(study.path)  # they follow what was refitted of the concepts
         writer.clear()
         remove_folder(study.path / WORKING)
     return Measured(Study.open(study.path), seconds, there, left_out)
@@ -177,7 +181,7 @@ def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: f
     files = dict(manifest.files)
     for table, schema in TABLES[name].items():
         path = truth_file(table)
-        write_table(folder / path, tables[table].select(schema.names).cast(schema))
+        write_table(folder / path, tables[table].select(schema.names).cast(schema), small=True)
         files[path] = file_record(folder / path, STAGE)
     write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
     _note(folder, name, seconds)

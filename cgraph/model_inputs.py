@@ -130,3 +130,10 @@ def names_of_text_inputs(config: Any) -> tuple[str, ...]:
     if str(config.text_config.model_type).startswith("siglip"):
         return ("input_ids",)
     return ("input_ids", "attention_mask")
+
+
+def knows(tokenizer: Any, text: str) -> bool:
+    """Return whether a tokenizer has every word of a text, and the text is not empty."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    unknown = tokenizer.unk_token_id
+    return bool(ids) and (unknown is None or unknown not in ids)

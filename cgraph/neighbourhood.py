@@ -175,7 +175,7 @@ def _next_ring(
     first = order[np.diff(outer[order], prepend=-1) != 0]
     best = first[np.lexsort((outer[first], -strengths[first]))]
     kept = best[:beam]
-    concepts = tuple(ConceptId(layer, int(index)) for index in outer[kept])
+    concepts = tuple(graph.concept(layer, int(index)) for index in outer[kept])
     for concept, nearer in zip(concepts, place[kept], strict=True):
         ends = concept, ring.concepts[nearer]
         toward[concept] = ends if step < 0 else (ends[1], ends[0])

@@ -14,7 +14,7 @@ import numpy as np
 
 from cgraph.checkpoint import CONFIG_NAME, first_line, quiet_transformers, read_json
 from cgraph.errors import ConfigError, ModelError
-from cgraph.model_inputs import names_of_text_inputs, network_inputs, padding_of_texts
+from cgraph.model_inputs import knows, names_of_text_inputs, network_inputs, padding_of_texts
 from cgraph.model_structure import hooked, skipped
 from cgraph.vit import VisionModel
 
@@ -168,7 +168,7 @@ class Output:
     def _text_embeddings(self, texts: Sequence[str]) -> torch.Tensor:
         import torch
 
-        _check_texts(texts)
+        check_texts(texts)
         tokenizer = self._tokenizer()
         config = self._network.config
         tokens = tokenizer(
@@ -181,6 +181,10 @@ class Output:
         return torch.nn.functional.normalize(
             pooled if projection is None else projection(pooled), dim=-1
         )
+
+    def knows(self, text: str) -> bool:
+        """Return whether the tokenizer has every word of a text, and the text is not empty."""
+        return knows(self._tokenizer(), text)
 
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
@@ -267,7 +271,14 @@ def _same_blocks(vision: VisionModel, network: torch.nn.Module) -> torch.nn.Modu
     raise ModelError(f"The blocks of {vision.path} were not found in its whole model.")
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse texts that cannot be compared with images.
+
+    Raises
+    ------
+    ConfigError
+        If there are too many texts, or one is empty or too long.
+    """
     if not 1 <= len(texts) <= MOST_TEXTS:
         raise ConfigError(f"{len(texts)} texts were given: 1 to {MOST_TEXTS} can be compared.")
     for text in texts:

@@ -15,14 +15,13 @@ import pyarrow.compute as pc
 
 from cgraph.config import HELD_OUT, TRAIN, TUNE
 from cgraph.evaluation import scored_mask
-from cgraph.graph_tables import CONCEPT_SCHEMA, EDGE_SCHEMA, N_TRAIN_IMAGES
+from cgraph.graph_tables import CLASS, CONCEPT_SCHEMA, EDGE_SCHEMA, N_TRAIN_IMAGES
 from cgraph.predictor import Predictors
 
-_KIND = "class"
 _PREDICTOR_FIELDS = CONCEPT_SCHEMA.names[CONCEPT_SCHEMA.names.index("fitted") :]
 
 
-def edge_table(predictors: Predictors, child_layer: int) -> pa.Table:
+def edge_table(predictors: Predictors, child_layer: int, *, child_kind: str = CLASS) -> pa.Table:
     """Return the edges into the children of a set of predictors.
 
     Parameters
@@ -30,6 +29,7 @@ def edge_table(predictors: Predictors, child_layer: int) -> pa.Table:
     predictors : Predictors
     child_layer : int
         Layer of the children, from 2.
+    child_kind : str
 
     Returns
     -------
@@ -40,10 +40,10 @@ def edge_table(predictors: Predictors, child_layer: int) -> pa.Table:
     order = np.lexsort((predictors.parents, children))
     n_edges = len(children)
     columns = {
-        "parent_kind": [_KIND] * n_edges,
+        "parent_kind": [CLASS] * n_edges,
         "parent_layer": np.full(n_edges, child_layer - 1),
         "parent": predictors.parents[order],
-        "child_kind": [_KIND] * n_edges,
+        "child_kind": [child_kind] * n_edges,
         "child_layer": np.full(n_edges, child_layer),
         "child": children[order],
         "weight": predictors.weights[order],
@@ -64,6 +64,7 @@ def concept_table(
     predictors: Predictors | None,
     *,
     first: int = 0,
+    kind: str = CLASS,
 ) -> pa.Table:
     """Return one row for each of some consecutive concepts of a layer.
 
@@ -79,10 +80,12 @@ def concept_table(
         One for every concept, in order; ``None`` for layer 1, which has no parents.
     first : int
         Index of the first of the concepts.
+    kind : str
+        Of the concepts.
     """
     n_concepts = len(counts[TRAIN])
     columns: dict[str, Any] = {
-        "kind": [_KIND] * n_concepts,
+        "kind": [kind] * n_concepts,
         "layer": np.full(n_concepts, layer),
         "index": np.arange(first, first + n_concepts),
         "n_train": counts[TRAIN],

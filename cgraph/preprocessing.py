@@ -143,10 +143,48 @@ class Preprocessing:
                     pixels[index, channel] = np.asarray(self._reshaped(numbers, float(table[0])))
                 continue
             levels = np.asarray(self._reshaped(image))
-            for channel, values in enumerate(self.value_tables):
-                # Straight to its place; levels are bytes, so none is out of range.
-                np.take(values, levels[:, :, channel], out=pixels[index, channel], mode="clip")
+            self._fill(pixels[index], levels)
         return pixels
+
+    def shown(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Resize and crop pictures as the model is shown them, and leave them pictures.
+
+        Parameters
+        ----------
+        images
+            Pictures of any sizes, mode ``RGB``.
+
+        Returns
+        -------
+        np.ndarray, shape (n, height, width, 3), uint8
+        """
+        found = [np.asarray(self._reshaped(image.convert("RGB"))) for image in images]
+        return np.stack(found) if found else np.empty((0, *self.image_size, 3), dtype=np.uint8)
+
+    def of_shown(self, levels: np.ndarray) -> np.ndarray:
+        """Prepare pictures that have the model's size already; see `shown`.
+
+        The same numbers as of the pictures themselves, but for models whose pictures are resized as
+        numbers: there each pixel was rounded to a level between.
+
+        Parameters
+        ----------
+        levels
+            Shape (n, height, width, 3), uint8.
+
+        Returns
+        -------
+        np.ndarray, shape (n, 3, height, width), float32
+        """
+        pixels = np.empty((len(levels), *self.pixel_shape), dtype=np.float32)
+        for own, picture in zip(pixels, levels, strict=True):
+            self._fill(own, picture)
+        return pixels
+
+    def _fill(self, pixels: np.ndarray, levels: np.ndarray) -> None:
+        for channel, values in enumerate(self.value_tables):
+            # Straight to its place; levels are bytes, so none is out of range.
+            np.take(values, levels[:, :, channel], out=pixels[channel], mode="clip")
 
     def fingerprint(self) -> str:
         """Return a sha256, in hexadecimal, of what is done to a picture, however it is written."""

@@ -209,10 +209,13 @@ def forced_labels(graph: ConceptGraph, edits: Sequence[Edit], layer: int) -> np.
     ConfigError
         If a concept does not exist.
     """
-    if not any(layer in edit.layers for edit in edits):
+    if not any(layer in edit.layers for edit in {id(edit): edit for edit in edits}.values()):
         return None
     forced = np.full((len(edits), graph.n_concepts(layer)), -1, dtype=np.int8)
     for row, edit in enumerate(edits):
+        if row and edit is edits[row - 1]:  # as a rule one edit is made in all images
+            forced[row] = forced[row - 1]
+            continue
         part = edit.of_layer(layer)
         for concept in part:
             graph.concept_row(concept)

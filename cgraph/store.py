@@ -156,10 +156,14 @@ def read_json(path: Path) -> Any:
         raise StudyError(f"{path} cannot be read as JSON ({error}).") from None
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write an uncompressed Arrow IPC file, which a reader can map into memory."""
+def write_table(path: Path, table: pa.Table, *, small: bool = False) -> None:
+    """Write an Arrow IPC file, uncompressed, so that a reader can map it into memory.
+
+    A small one is compressed: it takes less room, and is read whole.
+    """
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if small else None)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table.combine_chunks())
     write_bytes(path, memoryview(sink.getvalue()))
 

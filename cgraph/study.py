@@ -42,6 +42,8 @@ from cgraph.manifest import (
 from cgraph.naming import ConceptName
 from cgraph.novelty import Usual
 from cgraph.object_paths import study_path
+from cgraph.output_nodes import OutputNodes, stored_outputs
+from cgraph.output_tables import OUTPUTS
 from cgraph.refitted_predictors import refitted_graph
 from cgraph.store import (
     codes_from_table,
@@ -374,6 +376,18 @@ class Study:
                 self._refitted[start] = refitted_graph(self.graph, edges, concepts, start)
         return self._refitted[start]
 
+    @cached_property
+    def outputs(self) -> OutputNodes | None:
+        """What the model says in the end, as nodes after the last layer; None if there are none.
+
+        `cgraph outputs` makes them.
+        """
+        if OUTPUTS not in self.manifest.files:
+            return None
+        return stored_outputs(
+            self.manifest.files, self.file, self.graph, len(self.image_ids), self.path
+        )
+
     @property
     def truth(self) -> dict[str, float | int]:
         """How far the graph tells the truth about the network; see `truth_figures`."""
@@ -445,6 +459,7 @@ class Study:
             "pairs": plain_rows(self.evaluation("pairs")),
             "n_named": [sum(c.layer == layer for c in self.names) for layer in layers],
             **quality,
+            "outputs": [node.to_dict() for node in self.outputs.nodes] if self.outputs else [],
             "truth": self.truth,
             "build": stages,
         }

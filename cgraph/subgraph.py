@@ -76,7 +76,9 @@ def edges_at(
     columns = (edges.parents, edges.children, edges.weights, edges.selection_rates)
     rows = zip(*(column[entries].tolist() for column in columns), shares.tolist(), strict=True)
     return [
-        GraphEdge(ConceptId(child_layer - 1, parent), ConceptId(child_layer, child), *figures)
+        GraphEdge(
+            graph.concept(child_layer - 1, parent), graph.concept(child_layer, child), *figures
+        )
         for parent, child, *figures in rows
     ]
 

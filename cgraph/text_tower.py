@@ -20,7 +20,7 @@ from cgraph.checkpoint import (
     weight_files,
 )
 from cgraph.errors import ConfigError, ModelError
-from cgraph.model_inputs import names_of_text_inputs, network_inputs, padding_of_texts
+from cgraph.model_inputs import knows, names_of_text_inputs, network_inputs, padding_of_texts
 
 _BATCH = 64
 
@@ -96,9 +96,7 @@ class TextTower:
 
     def knows(self, text: str) -> bool:
         """Return whether the tokenizer has every word of a text, and the text is not empty."""
-        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        unknown = self._tokenizer.unk_token_id
-        return bool(ids) and (unknown is None or unknown not in ids)
+        return knows(self._tokenizer, text)
 
     def embed_texts(self, texts: Sequence[str], templates: Sequence[str]) -> np.ndarray:
         """Return the vector of every text, shape ``(n_texts, n_dimensions)``, of length 1.

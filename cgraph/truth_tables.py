@@ -128,21 +128,21 @@ EVIDENCE_SCHEMA = pa.schema(
     [
         *EDGE_KEY,
         ("n_images", pa.int32()),  # in which the parent was taken out or put in
-        ("effect", pa.float64()),  # change of the child's pre-activation in the weight's direction,
-        ("effect_low", pa.float64()),  # in units of its standard deviation; 95 % interval
-        ("effect_high", pa.float64()),
-        ("control", pa.float64()),  # the same of the first controls
-        ("q_supported", pa.float64()),  # false discovery rate over the edges of the pair
-        ("beyond", pa.float64()),  # effect beyond matched non-parents
-        ("beyond_low", pa.float64()),
-        ("beyond_high", pa.float64()),
-        ("q_specific", pa.float64()),
-        ("carried", pa.float64()),  # part of `effect` that the residual stream carries
-        ("computed", pa.float64()),  # part that the block makes beyond it
-        ("computed_low", pa.float64()),
-        ("computed_high", pa.float64()),
-        ("flips", pa.float64()),  # share of images in which the child's label flips as foretold
-        ("flips_control", pa.float64()),
+        ("effect", pa.float32()),  # change of the child's pre-activation in the weight's direction,
+        ("effect_low", pa.float32()),  # in units of its standard deviation; 95 % interval
+        ("effect_high", pa.float32()),
+        ("control", pa.float32()),  # the same of the first controls
+        ("q_supported", pa.float32()),  # false discovery rate over the edges of the pair
+        ("beyond", pa.float32()),  # effect beyond matched non-parents
+        ("beyond_low", pa.float32()),
+        ("beyond_high", pa.float32()),
+        ("q_specific", pa.float32()),
+        ("carried", pa.float32()),  # part of `effect` that the residual stream carries
+        ("computed", pa.float32()),  # part that the block makes beyond it
+        ("computed_low", pa.float32()),
+        ("computed_high", pa.float32()),
+        ("flips", pa.float32()),  # share of images in which the child's label flips as foretold
+        ("flips_control", pa.float32()),
         ("origin", pa.string()),  # of ORIGINS
         ("verdict", pa.string()),  # of VERDICTS
     ]
@@ -179,7 +179,7 @@ EVIDENCE_PAIR_SCHEMA = pa.schema(
 )
 """Columns of ``truth/evidence-pairs.arrow``."""
 
-WORTH_SCHEMA = pa.schema([*EDGE_KEY, ("auc_drop", pa.float64()), ("ap_drop", pa.float64())])
+WORTH_SCHEMA = pa.schema([*EDGE_KEY, ("auc_drop", pa.float32()), ("ap_drop", pa.float32())])
 """Columns of ``truth/worth.arrow``: held-out figures lost by the child without the edge."""
 
 STABLE_CONCEPT_SCHEMA = pa.schema(
@@ -310,6 +310,36 @@ FACTOR_LAYER_SCHEMA = pa.schema(
 )
 """Columns of ``truth/factor-layers.arrow``, a row for each layer."""
 
+JPEG, NOISE, BLUR, SIGNS, ATTACK = PERTURBATIONS = (
+    "JPEG",
+    "Gaussian noise",
+    "blur",
+    "random signs",
+    "attack",
+)
+"""Kinds of change of a picture, with the meaning of their size: quality of a JPEG, 1 to 95;
+standard deviation of noise in levels of 255; standard deviation of a blur in pixels; levels by
+which every number is moved up or down by chance, and at most by an attack."""
+
+FLIP_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("perturbation", pa.string()),  # of PERTURBATIONS
+        ("size", pa.float64()),  # quality, standard deviation in levels or pixels, or levels
+        ("n_images", pa.int32()),
+        ("median", pa.float64()),  # labels of an image that flip, over the images
+        ("high", pa.float64()),  # 95 % point
+        ("mean", pa.float64()),
+        ("most", pa.int32()),
+        ("turned_on", pa.float64()),  # mean of those that appear, and of those that vanish
+        ("turned_off", pa.float64()),
+        ("n_active", pa.float64()),  # mean of those that were there
+        ("rms", pa.float64()),  # root mean square change of the picture, in levels of 255
+    ]
+)
+"""Columns of ``truth/flips.arrow``: how many labels flip when a picture is changed. An attack is on
+the labels of the row's own layer."""
+
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "rollout": {
         "rollout": ROLLOUT_SCHEMA,
@@ -328,6 +358,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "leakage": {"leakage": LEAKAGE_SCHEMA, "leakage-concepts": LEAKAGE_CONCEPT_SCHEMA},
     "direction": {"direction": DIRECTION_SCHEMA},
     "factors": {"factors": FACTOR_SCHEMA, "factor-layers": FACTOR_LAYER_SCHEMA},
+    "flips": {"flips": FLIP_SCHEMA},
 }
 """Tables of each measurement, in the order in which `cgraph evaluate` takes them."""
 

@@ -247,6 +247,22 @@ class VisionModel:
         """
         return self._preprocessing(images)
 
+    @property
+    def levels(self) -> Preprocessing:
+        """How pictures are shown to the network, and prepared from what is shown.
+
+        Raises
+        ------
+        ModelError
+            If the model takes patches of pictures of any size.
+        """
+        if isinstance(self._preprocessing, Preprocessing):
+            return self._preprocessing
+        raise ModelError(
+            f"The {self.family} model takes patches of pictures of any size, so that there is no "
+            "picture of one size that could be changed pixel by pixel."
+        )
+
     def class_tokens(self, pixels: np.ndarray, change: TokenChange | None = None) -> np.ndarray:
         """Token that is read after every transformer block: the class token where there is one.
 
@@ -362,6 +378,10 @@ class VisionModel:
         -------
         np.ndarray, shape (n, d_model), float32
         """
+        return self.read_tensor(output, mask).cpu().numpy()
+
+    def read_tensor(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Read the token of each image as `read` does, as a float32 tensor on its device."""
         if self.reads_class_token:
             read = output[:, self._structure.class_rows[0]]
         elif self.token == TOKENS["pooled"]:
@@ -372,7 +392,7 @@ class VisionModel:
         else:
             weights = mask[:, :, None].float()
             read = (output.float() * weights).sum(dim=1) / weights.sum(dim=1)
-        return read.float().cpu().numpy()
+        return read.float()
 
     def with_class_token(self, output: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return a block's output ``(n, tokens, d_model)`` with other class tokens."""

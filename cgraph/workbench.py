@@ -27,6 +27,8 @@ from cgraph.study import Study
 from cgraph.tracing import load_model
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from cgraph.vit import VisionModel
 
 WORKING = ".measuring"
@@ -82,6 +84,25 @@ class Source:
         ImageError
             If a picture cannot be had, or is not the one that the study was built with.
         """
+        return self.model.preprocess(self._pictures(rows))
+
+    def shown(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return pictures of the study as the network is shown them: resized, and still pictures.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, height, width, 3)
+
+        Raises
+        ------
+        ImageError
+            As `pixels`.
+        ModelError
+            If the model takes patches of pictures of any size.
+        """
+        return self.model.levels.shown(self._pictures(rows))
+
+    def _pictures(self, rows: Sequence[int] | np.ndarray) -> list[Image]:
         study, pictures = self.study, []
         for row in map(int, rows):
             found = picture(study, row, self.images)
@@ -91,7 +112,7 @@ class Source:
                     "was built with. Give the place of the study's own images with --images."
                 )
             pictures.append(found)
-        return self.model.preprocess(pictures)
+        return pictures
 
 
 @lru_cache(maxsize=2)

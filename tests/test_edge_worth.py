@@ -121,10 +121,10 @@ def test_of_a_study(tiny_study: Study, tmp_path: Path) -> None:
         # Sums in the same order, so that equal images score equally.
         scores, without = (np.round(X @ w.astype(np.float64), 9) for w in (weights, rest))
         assert row["auc_drop"] == pytest.approx(
-            roc_auc_score(y, scores) - roc_auc_score(y, without), abs=1e-9
+            roc_auc_score(y, scores) - roc_auc_score(y, without), abs=1e-7
         )
         assert row["ap_drop"] == pytest.approx(
-            average_precision_score(y, scores) - average_precision_score(y, without), abs=1e-9
+            average_precision_score(y, scores) - average_precision_score(y, without), abs=1e-7
         )
         checked += 1
     assert checked > 5

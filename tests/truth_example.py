@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from cgraph import truth_tables as words
+from cgraph.manifest import MANIFEST, Manifest
 from cgraph.measurements import keep_tables
+from cgraph.store import to_json, write_bytes
 from cgraph.study import Study
 from cgraph.truth_tables import TABLES
 
@@ -48,10 +51,26 @@ def measured_copy(
     LookupError
         If a table has columns that nothing is known of here.
     """
-    shutil.copytree(study.path if isinstance(study, Study) else study, folder)
-    copy = Study.open(folder)
+    copy = unmeasured_copy(study, folder)
     for name in only or TABLES:
         keep_tables(folder, name, example_tables(copy, name, seed), SECONDS)
+    return Study.open(folder)
+
+
+def unmeasured_copy(study: Study | Path, folder: Path) -> Study:
+    """Copy a study without what was measured of its truth.
+
+    Parameters
+    ----------
+    study : Study or Path
+    folder : Path
+        Where the copy is to lie; must not exist.
+    """
+    shutil.copytree(study.path if isinstance(study, Study) else study, folder)
+    shutil.rmtree(folder / words.FOLDER, ignore_errors=True)
+    manifest = Manifest.read(folder)
+    files = {path: file for path, file in manifest.files.items() if file.stage != words.STAGE}
+    write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
     return Study.open(folder)
 
 
@@ -321,6 +340,21 @@ class _Maker:
                 | {"auc_graph": float(auc), "auc_token": float(min(1.0, auc + 0.05))}
                 | {"lost_from_class": float(own), "lost_from_patches": float(patches)}
             )
+        return rows
+
+    def _flips(self, rng: Any) -> list[dict[str, Any]]:
+        sizes = {words.JPEG: (75, 25), words.NOISE: (5,), words.BLUR: (1,), words.SIGNS: (1, 4)}
+        sizes[words.ATTACK] = (1, 4)
+        rows = []
+        for layer in range(1, self.n_layers + 1):
+            for kind, size in ((kind, size) for kind, own in sizes.items() for size in own):
+                flips = int(rng.integers(0, 4))
+                rows.append(
+                    {"layer": layer, "perturbation": kind, "size": size, "n_images": 100}
+                    | {"median": flips, "high": flips + 2.5, "mean": flips + 0.25}
+                    | {"most": flips + 4, "turned_on": flips / 2, "turned_off": flips / 2}
+                    | {"n_active": 8.0, "rms": float(size)}
+                )
         return rows
 
     def _direction(self, rng: Any) -> list[dict[str, Any]]:

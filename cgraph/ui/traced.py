@@ -11,6 +11,7 @@ from cgraph.concept import ConceptId
 from cgraph.config import TRAIN
 from cgraph.edge_facts import EdgeFacts
 from cgraph.given_names import GivenName
+from cgraph.output_readings import OutputState
 from cgraph.study import Study
 from cgraph.study_graph import edge_facts, study_leakage
 from cgraph.trace import ActiveConcept, Trace
@@ -46,6 +47,8 @@ class TracedImage:
         Data URI.
     row : int or None
         Row in the study; ``None`` for an uploaded image.
+    outputs : tuple of OutputState
+        What the model says in the end, where the study has outputs.
     """
 
     study: Study
@@ -55,6 +58,7 @@ class TracedImage:
     details: tuple[str, ...]
     picture: str
     row: int | None
+    outputs: tuple[OutputState, ...] = ()
 
     @cached_property
     def looks(self) -> Looks:

@@ -71,6 +71,11 @@ MEASUREMENTS = {
         "concepts that go together are taken out, one and then the other",
         pictures=True,
     ),
+    "flips": Measurement(
+        "how many labels flip when a picture is changed a little",
+        "pictures are stored as JPEG, made noisy, blurred and attacked, and the network is run",
+        pictures=True,
+    ),
 }
 """What people read of each measurement; one that is not here is called by its name."""
 

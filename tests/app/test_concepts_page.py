@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import truth_example
 from app_pages import concept_list, grid, payloads, run_page, text
 from planted_study import write_study
 from streamlit.testing.v1 import AppTest
@@ -159,6 +160,23 @@ class TestCards:
         rows = _csv(study, layer_catalogue(study, 2), np.array([5, 0])).splitlines()
         assert rows[0] == "concept,name,prevalence,auc,parents,children"
         assert [row.split(",")[0] for row in rows[1:]] == ["L2/5", "L2/0"]
+
+    def test_the_csv_says_what_another_seed_finds_again(self, study: Study, tmp_path: Path) -> None:
+        from cgraph.layer_catalogue import layer_catalogue
+        from cgraph.ui.views.concepts import _csv
+
+        measured = truth_example.measured_copy(study, tmp_path / "copy", ["stability"])
+        rows = _csv(measured, layer_catalogue(measured, 2), np.arange(3)).splitlines()
+        assert rows[0].endswith(",found_again,cosine_again")
+        table = measured.measured("stable-concepts").to_pylist()
+        truth = {row["index"]: row for row in table if row["layer"] == 2}
+        for index, line in enumerate(rows[1:]):
+            again, cosine = line.split(",")[-2:]
+            if truth[index]["match"] < 0:
+                assert (again, cosine) == ("", "")
+            else:
+                assert again == ("yes" if truth[index]["found_again"] else "no")
+                assert float(cosine) == truth[index]["cosine"]
 
 
 class TestInFull:

@@ -58,11 +58,16 @@ def demo(demo_folder: Path, app_environment: pytest.MonkeyPatch) -> Study:
     return Study.open(demo_folder / "demo")
 
 
+@pytest.fixture(scope="module")
+def unmeasured_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unmeasured") / "demo"
+    return truth_example.unmeasured_copy(ROOT / "data" / "demo", folder).path
+
+
 @pytest.fixture
-def unmeasured(app_environment: pytest.MonkeyPatch) -> Path:
-    folder = ROOT / "data" / "demo"
-    app_environment.setenv("CGRAPH_STUDIES", str(folder))
-    return folder
+def unmeasured(unmeasured_folder: Path, app_environment: pytest.MonkeyPatch) -> Path:
+    app_environment.setenv("CGRAPH_STUDIES", str(unmeasured_folder))
+    return unmeasured_folder
 
 
 class TestMeasured:

@@ -11,9 +11,11 @@ import numpy as np
 import streamlit as st
 
 from cgraph.concept import ConceptId
+from cgraph.concept_truth import ConceptTruth
 from cgraph.errors import CgraphError
 from cgraph.layer_catalogue import KINDS, ORDERS, LayerCatalogue
 from cgraph.study import Study
+from cgraph.study_graph import measured_concepts
 from cgraph.ui import frame, grid_query, state, words
 from cgraph.ui.components.card_grid import card_grid
 from cgraph.ui.concept_cards import catalogue, concept_cards
@@ -45,6 +47,7 @@ _KIND_NAMES = {
     "by hand": "named by hand",
 }
 _COLUMNS = ("concept", "name", "prevalence", "auc", "parents", "children")
+_STABILITY = ("found_again", "cosine_again")
 
 
 def show(opened: OpenStudy) -> None:
@@ -315,10 +318,12 @@ def _csv(study: Study, listed: LayerCatalogue, found: np.ndarray) -> str:
 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    measured = measured_concepts(study)
+    writer.writerow([*_COLUMNS, *(_STABILITY if measured.has_stability else ())])
     for index in found.tolist():
         concept = ConceptId(listed.layer, index)
         auc = float(listed.auc[index])
+        truth = measured.of(concept) if measured.has_stability else None
         writer.writerow(
             [
                 concept,
@@ -327,6 +332,14 @@ def _csv(study: Study, listed: LayerCatalogue, found: np.ndarray) -> str:
                 auc if words.known(auc) else "",
                 listed.n_parents[index],
                 listed.n_children[index],
+                *(() if truth is None else _again(truth)),
             ]
         )
     return buffer.getvalue()
+
+
+def _again(truth: ConceptTruth) -> tuple[str, float | str]:
+    """Return the cells of `_STABILITY`; empty ones of a dead concept."""
+    if truth.found_again is None:
+        return "", ""
+    return "yes" if truth.found_again else "no", truth.cosine

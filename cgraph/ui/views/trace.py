@@ -11,6 +11,7 @@ import streamlit as st
 from cgraph.concept import ConceptId
 from cgraph.config import HELD_OUT, TRAIN, TUNE
 from cgraph.errors import CgraphError
+from cgraph.output_readings import outputs_of_picture, outputs_of_row
 from cgraph.progress import duration
 from cgraph.study import Study
 from cgraph.ui import frame, gallery, resources, state, uploads, words
@@ -26,6 +27,7 @@ from cgraph.ui.uploads import Upload
 from cgraph.ui.views.concept_panel import concept_panel
 from cgraph.ui.views.image_choice import image_choice
 from cgraph.ui.views.layer_panel import layer_panel
+from cgraph.ui.views.output_list import output_list
 from cgraph.ui.views.paths import strongest_paths
 from cgraph.ui.views.side_by_side import side_by_side
 from cgraph.ui.views.take_away import downloads, link
@@ -53,7 +55,9 @@ def _stored_image(entry: StudyEntry, row: int, names: str) -> TracedImage:
         part = f"example, {part}"
     else:
         trace, picture = tracing.trace_row(study, row), thumbnail_uri(study, row)
-    return TracedImage(study, trace, study.image_ids[row], title, (part, *details), picture, row)
+    outputs = tuple(outputs_of_row(study, row))
+    details = (part, *details)
+    return TracedImage(study, trace, study.image_ids[row], title, details, picture, row, outputs)
 
 
 @st.cache_resource(
@@ -63,10 +67,13 @@ def _uploaded_image(entry: StudyEntry, digest: str, names: str, _upload: Upload)
     from cgraph import tracing
 
     study, image = resources.open_study(entry), _upload.image
-    trace = tracing.trace_image(study, shelf.get(entry, study), image, _upload.name)
+    model = shelf.get(entry, study)
+    trace = tracing.trace_image(study, model, image, _upload.name)
     details = "uploaded image", f"{image.width} × {image.height} pixels"
     picture = picture_uri(image, _PICTURE_PX)
-    return TracedImage(study, trace, _upload.image_id, _upload.name, details, picture, None)
+    states = outputs_of_picture(study, model, image)
+    name, title = _upload.image_id, _upload.name
+    return TracedImage(study, trace, name, title, details, picture, None, tuple(states))
 
 
 def show(opened: OpenStudy) -> None:
@@ -93,6 +100,7 @@ def show(opened: OpenStudy) -> None:
                 _about(opened.study, traced)
                 downloads([traced, *beside])
             image_choice(opened.study, traced, on_image=lambda chosen: _go(opened.study, chosen))
+            output_list(traced.outputs)
     _explore(opened.study, traced)
     side_by_side(
         traced,
