@@ -128,9 +128,10 @@ def pictures(study: Study, rows: Sequence[int], titles: Sequence[str], side: int
 
     cells = []
     for row, title in zip(rows, titles, strict=True):
-        caption = gallery.image_title(study, row)[0]
+        caption = escape(gallery.image_title(study, row)[0], quote=True)
+        said = escape(title, quote=True)
         cells.append(
-            f"<figure><img src='{thumbnail_uri(study, row, side)}' alt='{escape(caption, True)}' "
-            f"title='{escape(caption, True)}'><figcaption title='{escape(title, True)}'>{escape(title)}</figcaption></figure>"
+            f"<figure><img src='{thumbnail_uri(study, row, side)}' alt='{caption}' "
+            f"title='{caption}'><figcaption title='{said}'>{said}</figcaption></figure>"
         )
     return f"<div class='pl-images'>{''.join(cells)}</div>"

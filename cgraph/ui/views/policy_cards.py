@@ -80,7 +80,12 @@ def verdict_card(opened: OpenStudy, verdict: Verdict, number: int) -> None:
 
 
 def _head(verdict: Verdict) -> str:
-    marks = " ".join(_MARKS[one] for one in verdict.speaks_of)
+    several = len(verdict.speaks_of) > 1 and len(verdict.outcomes) == len(verdict.speaks_of)
+    outcomes = verdict.outcomes if several else [""] * len(verdict.speaks_of)
+    marks = " ".join(
+        _MARKS[one] + (f"<b>{SIGNS[outcome]} {outcome}</b>" if outcome else "")
+        for one, outcome in zip(verdict.speaks_of, outcomes, strict=True)
+    )
     headline = escape(verdict.headline)
     rule = verdict.rule
     return (

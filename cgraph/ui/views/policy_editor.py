@@ -267,9 +267,10 @@ def _add_rule(study: Study, found: Subject, text: str) -> None:
         sets: dict[str, SetChoice] = {}
         by_label = {choice.label: choice for choice in offered}
         for role, label in roles.items():
+            typed = st.session_state.get(f"policies.add.{role}")
             picked = st.selectbox(
                 label,
-                list(by_label),
+                [*by_label, *([typed] if typed and typed not in by_label else [])],
                 index=None,
                 key=f"policies.add.{role}",
                 accept_new_options=True,
@@ -293,7 +294,7 @@ def _limits(kind: str, study: Study) -> dict[str, Any]:
         name = f"policies.add.{kind}.{key}"
         if most:
             limits[key] = st.number_input(
-                label, 0.0, most, float(first), step=0.01, format="%.3f", key=name
+                label, 0.0, float(most), float(first), step=0.01, format="%.3f", key=name
             )
         else:
             top = study.n_layers if key == "layer" else 99

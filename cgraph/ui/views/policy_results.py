@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cgraph.policy_report import to_json, to_junit, to_markdown
-from cgraph.policy_verdicts import OUTCOMES, Report
+from cgraph.policy_verdicts import OUTCOMES, Outcome, Report
 from cgraph.progress import duration
 from cgraph.study import Study
 from cgraph.ui import policy_state, words
@@ -90,7 +90,7 @@ def _progress(opened: OpenStudy, run: PolicyRun) -> None:
 def _report(opened: OpenStudy, run: PolicyRun) -> None:
     report = run.report
     parts = [
-        f"<span class='pl-count pl-{one}'><b>{SIGNS[one]}</b> {report.count(one)} {one}</span>"
+        f"<span class='pl-count pl-{one}'><b>{SIGNS[one]}</b> {_counted(report, one)}</span>"
         for one in OUTCOMES
         if report.count(one)
     ]
@@ -104,6 +104,11 @@ def _report(opened: OpenStudy, run: PolicyRun) -> None:
         _downloads(opened.study, report)
     for number, verdict in enumerate(report.verdicts):
         verdict_card(opened, verdict, number)
+
+
+def _counted(report: Report, outcome: Outcome) -> str:
+    n = report.count(outcome)
+    return f"{n} hold" if outcome == "holds" and n > 1 else f"{n} {outcome}"
 
 
 def _downloads(study: Study, report: Report) -> None:
