@@ -7,6 +7,7 @@ one's own, which stays in the session of who wrote it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -156,6 +157,7 @@ class PolicyRun:
         self.progress: Progress | None = None
         self.problem = ""
         self.is_stopped = False
+        self._began = time.monotonic()
         self._verdicts: list[Verdict] = []
         self._thread = threading.Thread(target=self._check, name="cgraph-policy", daemon=True)
         self._report: Report | None = None
@@ -163,6 +165,7 @@ class PolicyRun:
 
     def start(self) -> None:
         """Begin."""
+        self._began = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -178,6 +181,11 @@ class PolicyRun:
     def is_running(self) -> bool:
         """Whether rules are still being checked, for all that the page cares."""
         return self._thread.is_alive() and not self.is_stopped
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
 
     @property
     def n_done(self) -> int:

@@ -281,7 +281,16 @@ def _table(
         if chosen and not chosen.startswith("O"):
             st.session_state[_PICKED] = (key, chosen)
 
-    concept_table(heads, [row], looks(study), label=label, key=name, on_pick=pick, joined=joined)
+    concept_table(
+        heads,
+        [row],
+        looks(study),
+        label=label,
+        key=name,
+        on_pick=pick,
+        joined=joined,
+        wide=not joined,
+    )
 
 
 def _picked(opened: OpenStudy, key: str) -> None:

@@ -86,9 +86,8 @@ def rules_view(opened: OpenStudy) -> None:
 
 
 def _says(example: str) -> str:
-    return {OWN: "Your own text", _SEVERAL: "Example: several rules"}.get(
-        example, f"Example: {KIND_WORDS.get(example, example)}"
-    )
+    known = {OWN: "Your own text", _SEVERAL: "Several rules", **KIND_WORDS}
+    return known.get(example, example)
 
 
 def _tools(study: Study, allowed: Sequence[str], chosen: str, text: str) -> None:
@@ -96,7 +95,7 @@ def _tools(study: Study, allowed: Sequence[str], chosen: str, text: str) -> None
         # The link decides, also after the back button.
         st.session_state[_EXAMPLE] = chosen
         st.selectbox(
-            "Policy",
+            "Your text, or an example of each rule",
             allowed,
             format_func=_says,
             key=_EXAMPLE,
@@ -266,15 +265,18 @@ def _add_rule(study: Study, found: Subject, text: str) -> None:
             roles["via"] = "M, on the way"
         sets: dict[str, SetChoice] = {}
         by_label = {choice.label: choice for choice in offered}
-        for role, label in roles.items():
+        columns = st.columns(len(roles))
+        for (role, label), column in zip(roles.items(), columns, strict=True):
             typed = st.session_state.get(f"policies.add.{role}")
-            picked = st.selectbox(
+            picked = column.selectbox(
                 label,
                 [*by_label, *([typed] if typed and typed not in by_label else [])],
                 index=None,
                 key=f"policies.add.{role}",
                 accept_new_options=True,
-                placeholder="search, or type an id such as L7/12",
+                placeholder="search or type",
+                help="A name, an attribute, an output; or type an id such as L7/12, a layer such "
+                "as L7.",
             )
             if picked:
                 sets[role] = by_label.get(picked) or typed_choice(picked)
@@ -290,17 +292,19 @@ def _add_rule(study: Study, found: Subject, text: str) -> None:
 
 def _limits(kind: str, study: Study) -> dict[str, Any]:
     limits: dict[str, Any] = {}
-    for key, label, first, most in _LIMITS[kind]:
+    asked = _LIMITS[kind]
+    columns = st.columns(max(2, len(asked)))
+    for (key, label, first, most), column in zip(asked, columns, strict=False):
         name = f"policies.add.{kind}.{key}"
         if most:
-            limits[key] = st.number_input(
+            limits[key] = column.number_input(
                 label, 0.0, float(most), float(first), step=0.01, format="%.3f", key=name
             )
         else:
             top = study.n_layers if key == "layer" else 99
-            limits[key] = int(st.number_input(label, 1, top, int(first), key=name))
+            limits[key] = int(column.number_input(label, 1, top, int(first), key=name))
     if kind == "influence":
-        limits["where"] = st.selectbox(
+        limits["where"] = columns[1].selectbox(
             "Where it is looked at",
             WHERE,
             key="policies.add.where",

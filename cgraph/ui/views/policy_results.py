@@ -79,7 +79,7 @@ def _progress(opened: OpenStudy, run: PolicyRun) -> None:
     total, now = len(run.policy.rules), run.progress
     said = f"{run.n_done} of {words.count(total, 'rule')} checked"
     if now is not None and run.n_done < total:
-        said += f" · now {now.stage}"
+        said += f" · now {now.stage} · {duration(run.seconds)} so far"
         if now.seconds_left:
             said += f" · about {duration(now.seconds_left)} left"
     st.progress(run.n_done / total if total else 1.0, words.plain(said))
