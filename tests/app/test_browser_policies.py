@@ -74,6 +74,7 @@ def test_a_rule_is_written_checked_and_followed_to_its_witness(
         card = page.locator("[class*=st-key-pl-card-violated]")
         assert card.locator(".pl-badge").inner_text().split() == ["✗", "violated"]
         assert "Random sets" in card.inner_text()
+        card.locator("table.joined button").first.wait_for()  # drawn by a script
         ids = card.locator("table.joined button").evaluate_all(
             "(all) => all.map(b => b.dataset.id)"
         )
@@ -95,6 +96,7 @@ def test_a_rule_is_written_checked_and_followed_to_its_witness(
         seen.wait()
         assert (query(seen, "from"), query(seen, "to")) == ("L1/0", "L3/0")
         shown = page.locator("table.joined tbody tr").first.locator("button")
+        shown.first.wait_for()
         assert shown.evaluate_all("(all) => all.map((b) => b.dataset.id)") == ids
 
         page.go_back()
@@ -113,6 +115,7 @@ def test_the_cheapest_flips_lead_to_that_edit(chromium: Any, app_address: str) -
         page.locator(".pl-radii").wait_for()
         assert page.locator(".pl-radii tbody tr").count() == 4
         flips = page.locator("table.apart tbody tr").first.locator("button")
+        flips.first.wait_for()
         wanted = set(flips.evaluate_all("(all) => all.map((b) => b.dataset.id)"))
         assert wanted and all(one.startswith("L4/") for one in wanted)
         page.get_by_role("link", name="from layer 4", exact=True).click()
