@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from cgraph.bounds_charges import FlipCharges, MoveCharges
-from cgraph.bounds_kernels import top_gains
 from cgraph.bounds_layers import BoundLayer, Inputs, check_rule
 from cgraph.bounds_question import UNDECIDED, Question, question
 from cgraph.edits import REFITTED_RULE, Probability, RolloutSettings, Rule
@@ -258,6 +257,8 @@ def _first_scores(asked: Question, layer: BoundLayer) -> tuple[np.ndarray, np.nd
     low, high = asked.fixed == 1, asked.fixed != 0
     least, most = layer.score_bounds(low, high)
     if asked.budget:
+        from cgraph.bounds_kernels import top_gains  # brings numba, which takes long to load
+
         up, down = np.empty_like(most), np.empty_like(least)
         top_gains(
             layer.starts, layer.parents, layer.weights, asked.fixed, asked.flippable,

@@ -36,7 +36,6 @@ import numpy as np
 from scipy import sparse
 
 from cgraph.bounds import label_bounds
-from cgraph.bounds_kernels import top_gains
 from cgraph.bounds_layers import BoundLayer, Inputs, bound_layer
 from cgraph.bounds_question import UNDECIDED, check_budget, flippable_mask
 from cgraph.concept import ConceptId
@@ -321,6 +320,8 @@ def _rows_of_layer(
     highest = np.bincount(moves.row, np.maximum(delta, 0), n)
     lowest = np.bincount(moves.row, np.minimum(delta, 0), n)
     if most is not None:  # of flips only the largest few count
+        from cgraph.bounds_kernels import top_gains
+
         up, down = (np.empty((1, layer.n_children)) for _ in range(2))
         top_gains(
             layer.starts, layer.parents, layer.weights, work.labels[None].astype(np.int8),

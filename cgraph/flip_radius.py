@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from cgraph.bounds import constant_concepts, label_bounds, probability_bounds
-from cgraph.bounds_kernels import least_flips
 from cgraph.bounds_layers import BoundLayer, Inputs, bound_layer, check_rule, check_span, place_of
 from cgraph.bounds_question import UNDECIDED, flippable_mask
 from cgraph.concept import ConceptId
@@ -153,6 +152,8 @@ def layer_radii(
     DataError
         If arrays do not fit the start layer.
     """
+    from cgraph.bounds_kernels import least_flips  # brings numba, which takes long to load
+
     check_span(graph, start, start + 1)
     rule = rule or ("max" if graph.refitted_from is None else REFITTED_RULE)
     predictors = check_rule(graph, start, rule, probability)
