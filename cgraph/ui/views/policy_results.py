@@ -51,7 +51,7 @@ def results(opened: OpenStudy, text: str) -> None:
 
 def _nothing_yet() -> None:
     st.html(
-        "<div class='pl-empty'><p><b>No rule was checked yet.</b> Check those on the left: each "
+        "<div class='pl-empty'><p><b>No rule was checked yet.</b> Check those that you see: each "
         f"gets a {term('verdict')}.</p><ul>"
         "<li><b>✓ holds</b> of what was looked at, with a test whether A foretells B all the "
         "same</li>"
