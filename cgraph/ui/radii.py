@@ -74,14 +74,15 @@ def known(asked: Asked) -> tuple[Found, ...]:
     return tuple(found[start] for start in asked.starts if start in found)
 
 
-def compute(asked: Asked, patience: float = PATIENCE) -> tuple[Found, ...]:
+def compute(asked: Asked, patience: float | None = None) -> tuple[Found, ...]:
     """Compute radii layer by layer until all are there or the time is over.
 
     Parameters
     ----------
     asked : Asked
-    patience : float
-        Seconds after which no further layer is taken up; one layer more is always computed.
+    patience : float, optional
+        Seconds after which no further layer is taken up, `PATIENCE` if left out; one layer more is
+        always computed.
 
     Returns
     -------
@@ -91,6 +92,7 @@ def compute(asked: Asked, patience: float = PATIENCE) -> tuple[Found, ...]:
     found = _kept.setdefault(asked, {})
     while len(_kept) > _MOST_KEPT:
         del _kept[next(iter(_kept))]
+    patience = PATIENCE if patience is None else patience
     began = time.monotonic()
     for start in asked.starts:
         if start in found:

@@ -387,6 +387,11 @@ def _selection(study: Study) -> Any:
 
 
 class TestRadius:
+    @pytest.fixture(autouse=True)
+    def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # On a fresh machine kernels are compiled first, which is no reason to leave layers out.
+        monkeypatch.setattr(radii, "PATIENCE", 600.0)
+
     def test_it_opens_with_radii_from_every_layer(self, planted: Study) -> None:
         app = run(view="radius", concept="L5/3")
         said = body(app)
@@ -453,7 +458,6 @@ class TestRadius:
         self, planted: Study, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(radii, "PATIENCE", 0.0)
-        monkeypatch.setattr(radii.compute, "__defaults__", (0.0,))
         app = run(view="radius", concept="L9/4")
         assert ">Layer 8</th>" in body(app) and ">Layer 7</th>" not in body(app)
         click(app, "Go on with 7 layers further back")
