@@ -65,7 +65,7 @@ def attribute_table(
     -------
     AttributeTable
         Of columns that are the same for all images, the one whose value reads like words is kept
-        ("tench" rather than "n01440764").
+        ("tench" rather than "n01440764", "striped" rather than "yes").
     """
     from scipy import sparse
 
@@ -79,7 +79,7 @@ def attribute_table(
         if not min_images <= len(places) <= len(records) - min_images:
             continue
         rival = kept.get(tuple(places))
-        if rival is None or (_has_digits(rival) and not _has_digits(column)):
+        if rival is None or _reads_like_words(rival) < _reads_like_words(column):
             kept[tuple(places)] = column
     # A column that took another's place stands where that one stood.
     columns = tuple(kept.values())
@@ -104,5 +104,8 @@ def _values(value: Any) -> list[str]:
     return []
 
 
-def _has_digits(column: tuple[str, str]) -> bool:
-    return any(letter.isdigit() for letter in column[1])
+def _reads_like_words(column: tuple[str, str]) -> int:
+    """Return how much a value says by itself: of digits, such as a number, least."""
+    if any(letter.isdigit() for letter in column[1]):
+        return 0
+    return 1 if column[1] == YES else 2

@@ -41,3 +41,11 @@ def test_of_two_names_for_the_same_the_readable_one_is_kept():
     assert table.columns == (("label", "tench"), ("label", "hen"))
     turned = attribute_table([{"label": r["label"], "wnid": r["wnid"]} for r in records])
     assert turned.columns == table.columns
+
+
+def test_a_value_in_words_says_more_than_yes():
+    records = [{"approved": True, "texture": "striped"}, {"approved": False, "texture": "dotted"}]
+    table = attribute_table(records * 20)
+    assert table.columns == (("texture", "striped"), ("texture", "dotted"))
+    numbered = [{"approved": True, "code": "n01"}, {"approved": False, "code": "n02"}] * 20
+    assert attribute_table(numbered).columns == (("approved", "yes"), ("code", "n02"))

@@ -6,6 +6,7 @@ import pytest
 from cgraph.errors import ImageError
 from cgraph.images import open_images
 from cgraph.scene_drawing import draw
+from cgraph.scene_set import SceneSet
 from cgraph.scenes import sample_scene
 
 
@@ -34,6 +35,27 @@ def test_the_fingerprint_is_of_number_and_seed(tmp_path):
     assert len(prints) == 3
 
 
+def test_words_are_attributes_by_their_rule(tmp_path):
+    path = tmp_path / "scenes.json"
+    write_scene_set(path, 40, 5)
+    plain = open_images(path)
+    said = {"scenes": 40, "seed": 5, "words": {"approved": {"texture": "striped"}}}
+    path.write_text(json.dumps(said))
+    scenes = open_images(path)
+    assert scenes.attribute_names == [*plain.attribute_names, "approved"]
+    records = [scenes.read(row) for row in range(40)]
+    holds = [record.attributes["approved"] for record in records]
+    assert holds == ["striped" in record.attributes["texture"] for record in records]
+    assert set(holds) == {True, False}
+    before = plain.read(3)
+    assert before.attributes == {k: v for k, v in records[3].attributes.items() if k != "approved"}
+    assert before.image.tobytes() == records[3].image.tobytes()
+    assert scenes.listing_fingerprint() != plain.listing_fingerprint()
+    part = SceneSet.from_listing(scenes.listing(np.array([2, 7])))
+    assert part.read(1).attributes == records[7].attributes
+    assert SceneSet.from_listing(plain.listing(np.array([2]))).words == ()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -43,6 +65,8 @@ def test_the_fingerprint_is_of_number_and_seed(tmp_path):
         ('{"scenes": true}', "describes no drawn scenes"),
         ('{"scenes": 0}', "asks for 0 scenes of seed 0: at least one scene"),
         ('{"scenes": 5, "seed": -1}', "of seed -1"),
+        ('{"scenes": 5, "words": {"fine": "red"}}', "cannot be used. The words are"),
+        ('{"scenes": 5, "words": {"fine": {"colour": "grey"}}}', "colour 'grey'. Allowed: red"),
         ("{", "cannot be read as JSON"),
     ],
 )
