@@ -6,13 +6,17 @@ call, so that parts can be drawn side by side and an interrupted drawing goes on
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from cgraph.demo.clip import IMAGE_SIZE, PATCH_SIZE
+from cgraph.demo.lesson import Lesson
 from cgraph.scene_drawing import draw
+from cgraph.scene_word import SceneWord
 from cgraph.scenes import (
     ATTRIBUTE_VALUES,
     COLOURS,
@@ -21,7 +25,6 @@ from cgraph.scenes import (
     TEXTURES,
     Scene,
     attributes,
-    sample_scene,
 )
 from cgraph.store import write_array
 
@@ -60,7 +63,8 @@ class Pool:
         Returns
         -------
         labels : ndarray of uint8, shape (n, n_labels)
-            1 where a scene has the attribute value of `LABELS`.
+            1 where a scene has the attribute value of `LABELS`; then a column for each word that
+            the lesson adds, 1 where it holds.
         patches : ndarray of uint8, shape (n, 3, 64)
             Shape, colour and texture of the object under the middle of each patch; 0 is none.
         pixels : ndarray of uint8, shape (n, 64, 64, 3)
@@ -79,10 +83,11 @@ def pixels_of(scene: Scene) -> np.ndarray:
     return np.asarray(draw(scene).resize(small, Image.Resampling.BICUBIC))
 
 
-def labels_of(scene: Scene) -> np.ndarray:
-    """Return which attribute values a scene has, in the order of `LABELS`."""
+def labels_of(scene: Scene, words: Sequence[SceneWord] = ()) -> np.ndarray:
+    """Return which attribute values a scene has, in the order of `LABELS`, and which words hold."""
     known = attributes(scene)
-    return np.array([value in _several(known[name]) for name, value in LABELS], dtype=np.uint8)
+    has = [value in _several(known[name]) for name, value in LABELS]
+    return np.array([*has, *(word.holds(scene) for word in words)], dtype=np.uint8)
 
 
 def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -106,13 +111,19 @@ def patches_of(scene: Scene) -> np.ndarray:
     return found
 
 
-def draw_part(folder: Path, seed: int, part: int) -> None:
+def draw_part(folder: Path, seed: int, part: int, lesson: Lesson | None = None) -> None:
     """Draw one part of a pool, unless it is there."""
+    lesson = lesson or Lesson()
     files = _files(folder, part)
     if all(file.is_file() for file in files):
         return
-    scenes = [sample_scene(index, seed) for index in _indices(part)]
-    for file, of_scene in zip(files, (labels_of, patches_of, pixels_of), strict=True):
+    kinds: tuple[Callable[[Scene], np.ndarray], ...] = (
+        partial(labels_of, words=lesson.words),
+        patches_of,
+        pixels_of,
+    )
+    scenes = [lesson.scene(index, seed) for index in _indices(part)]
+    for file, of_scene in zip(files, kinds, strict=True):
         write_array(file, np.stack([of_scene(scene) for scene in scenes]))
 
 

@@ -20,15 +20,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cgraph.demo.clip import N_LAYERS, WIDTH, encode_captions, new_model, normalised
+from cgraph.demo.clip import N_LAYERS, WIDTH, encode_captions, load_weights, new_model, normalised
+from cgraph.demo.lesson import Lesson, WordLesson
 from cgraph.demo.scene_pool import LABELS, N_PATCHES, PATCH_CLASSES, Pool
-from cgraph.scenes import caption, sample_scene
 from cgraph.store import read_array, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _BETAS = 0.9, 0.98
 _LABEL_SCALE = 10.0
 _EARLIER_SCALE = 0.5
 _CHECKPOINT = "checkpoint.safetensors"
+START = "start.safetensors"
+"""Weights in the folder of a training that goes on from a trained model."""
+
 _GRADIENTS = "gradients-{parity}-{shard}.npy"
 
 
@@ -85,6 +88,33 @@ class TrainingConfig:
     checkpoint_every: int = 100
     """Steps between two checkpoints; what an interruption can cost."""
 
+    @property
+    def lesson(self) -> Lesson:
+        """What is taught; a training of another lesson has its settings as a field."""
+        return Lesson()
+
+
+@dataclass(frozen=True)
+class WordTrainingConfig(TrainingConfig):
+    """Settings of a training that goes on from a trained model, to teach it one word more."""
+
+    pool_seed: int = 21
+    n_parts: int = 8
+    steps: int = 300
+    learning_rate: float = 6e-4
+    whole_share: float = 0.3
+
+    taught: WordLesson = field(default_factory=WordLesson)
+    """Its scenes and captions."""
+
+    begun_from: str = ""
+    """sha256 of the weights that the training goes on from, which lie in its folder."""
+
+    @property
+    def lesson(self) -> Lesson:
+        """What is taught."""
+        return self.taught
+
 
 class Meeting(Protocol):
     """Where processes wait for one another, such as a `multiprocessing.Barrier`."""
@@ -118,7 +148,7 @@ def train(
     report : callable or None
         Called after every step with the number of steps made and the parts of the loss.
     """
-    learner = _Learner(config, Pool(pool, config.n_parts))
+    learner = _Learner(config, Pool(pool, config.n_parts), folder / START)
     done = learner.restore(folder / _CHECKPOINT)
     while done < config.steps:
         gradients: dict[int, np.ndarray] = {}
@@ -158,7 +188,7 @@ def steps_made(folder: Path) -> int:
 
 def trained_model(folder: Path, config: TrainingConfig) -> Any:
     """Return the model of the checkpoint in a folder, without the heads."""
-    learner = _Learner(config, None)
+    learner = _Learner(config, None, folder / START)
     learner.restore(folder / _CHECKPOINT)
     return learner.model.eval()
 
@@ -166,18 +196,23 @@ def trained_model(folder: Path, config: TrainingConfig) -> Any:
 class _Learner:
     """Model, heads and optimiser; all weights lie in one vector, and so do their gradients."""
 
-    def __init__(self, config: TrainingConfig, pool: Pool | None) -> None:
+    def __init__(
+        self, config: TrainingConfig, pool: Pool | None, start: Path | None = None
+    ) -> None:
         import torch
         from torch import nn
 
         self.config, self.pool = config, pool
-        self.model = new_model(config.seed)
+        words = [word.text for word in config.lesson.words]
+        self.model = new_model(config.seed, words)
+        if start is not None and start.is_file():
+            load_weights(self.model, start)
         n_classes = sum(PATCH_CLASSES)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.heads = nn.ModuleDict(
                 {
-                    "labels": nn.Linear(WIDTH, len(LABELS)),
+                    "labels": nn.Linear(WIDTH, len(LABELS) + len(words)),
                     "early": nn.Linear(WIDTH, n_classes),
                     "late": nn.Linear(WIDTH, n_classes),
                 }
@@ -256,7 +291,8 @@ class _Learner:
             classes = classes.gather(2, kept[:, None].expand(-1, 3, -1))
         tokens = self._tokens(normalised(torch.from_numpy(pixels)), kept)
         read = vision.post_layernorm(tokens[-1][:, 0])
-        captions = [caption(sample_scene(int(i), config.pool_seed), rng) for i in chosen]
+        lesson = config.lesson
+        captions = [lesson.caption(lesson.scene(int(i), config.pool_seed), rng) for i in chosen]
         return {
             "captions": self._contrast(read, captions),
             "labels": self._label_loss(read, labels),
@@ -279,7 +315,7 @@ class _Learner:
         loss = binary_cross_entropy_with_logits(
             self.heads["labels"](read),
             torch.from_numpy(labels).float(),
-            weight=_label_weights(),
+            weight=_label_weights(len(self.config.lesson.words)),
             reduction="sum",
         )
         return loss / len(labels)
@@ -304,7 +340,8 @@ class _Learner:
         import torch
         from torch.nn import functional
 
-        text = self.model.text_model(input_ids=encode_captions(captions)).pooler_output
+        ids = encode_captions(captions, [word.text for word in self.config.lesson.words])
+        text = self.model.text_model(input_ids=ids).pooler_output
         of_text = functional.normalize(self.model.text_projection(text), dim=-1)
         of_picture = functional.normalize(self.model.visual_projection(read), dim=-1)
         scale = self.model.logit_scale.clamp(max=math.log(100)).exp()
@@ -315,18 +352,19 @@ class _Learner:
         ) / 2
 
 
-def _label_weights() -> torch.Tensor:
+def _label_weights(n_words: int) -> torch.Tensor:
     """Return the weight of every label; together they weigh `_LABEL_SCALE`.
 
     An attribute weighs as the square root of its number of values: were all labels alike, 64 pairs
     of colour and shape would drown five backgrounds; were all attributes alike, shapes, the hardest
-    to see, would be learned last.
+    to see, would be learned last. A word of the lesson counts as an attribute of one value.
     """
     import torch
 
-    times = Counter(name for name, _ in LABELS)
+    names = [*(name for name, _ in LABELS), *(f"word {n}" for n in range(n_words))]
+    times = Counter(names)
     total = sum(math.sqrt(n) for n in times.values())
-    weights = [_LABEL_SCALE / total / math.sqrt(times[name]) for name, _ in LABELS]
+    weights = [_LABEL_SCALE / total / math.sqrt(times[name]) for name in names]
     return torch.tensor(weights)
 
 

@@ -22,7 +22,7 @@ Report = Callable[[int, int, str], None]
 def draw_pool(pool: Path, config: TrainingConfig, workers: int, report: Report) -> None:
     """Draw the scenes to learn from, but for those that are there."""
     pool.mkdir(parents=True, exist_ok=True)
-    calls = [(pool, config.pool_seed, part) for part in range(config.n_parts)]
+    calls = [(pool, config.pool_seed, part, config.lesson) for part in range(config.n_parts)]
     report(0, config.n_parts, "")
     for done, _ in enumerate(local_executor(workers).run(draw_part, calls), start=1):
         report(done, config.n_parts, "")
