@@ -36,6 +36,9 @@ EXAMPLES = "examples/index.json"
 STAGES = ("tokens", "split", "dictionary", "codes", "graph", "evaluation", "names", "examples")
 """Stages of a build, in the paper's order."""
 
+MODEL_FIGURES = "quality"
+"""Stage of `QUALITY`, which no build makes: only the commands that make the bundled studies."""
+
 TOKEN_WORDS = {
     "class": "the class token",
     "mean of patches": "the mean of the patch tokens",

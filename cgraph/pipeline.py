@@ -25,7 +25,15 @@ from cgraph.errors import ImageError, StudyError
 from cgraph.executors import Executor, single_thread
 from cgraph.foreign_dictionary import ForeignDictionary
 from cgraph.job_setup import prepare, read_log, read_sources, recorded_commit
-from cgraph.manifest import BUILD_RECORD, MANIFEST, PROGRESS, STAGES, USUAL, Manifest
+from cgraph.manifest import (
+    BUILD_RECORD,
+    MANIFEST,
+    MODEL_FIGURES,
+    PROGRESS,
+    STAGES,
+    USUAL,
+    Manifest,
+)
 from cgraph.object_paths import study_path
 from cgraph.output_tables import STAGE as OUTPUTS
 from cgraph.progress import Progress, ProgressWriter
@@ -220,8 +228,9 @@ class _Build:
             missing = ["tokens", *missing]
         good = [stage for stage in good if stage not in missing]
         self._forget_receipts([s for s in self.manifest.stages if s not in (*good, "tokens")])
-        # Measurements and outputs of a finished study hold as long as nothing of it is made again.
-        kept = good if missing else [*good, MEASURED, OUTPUTS]
+        # Measurements, outputs and figures of the model of a finished study hold as long as nothing
+        # of it is made again.
+        kept = good if missing else [*good, MEASURED, OUTPUTS, MODEL_FIGURES]
         files = {p: r for p, r in self.manifest.files.items() if r.stage in kept}
         self._write(stages=tuple(good), files=files)
         return missing
