@@ -21,10 +21,10 @@ from cgraph import (
     build_command,
     check_command,
     compare_command,
+    demo_command,
     edit_command,
     evaluate_command,
     graph_command,
-    job_commands,
     names_command,
     outputs_command,
     travel_command,
@@ -102,15 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     names_command.add_parser(commands)
     travel_command.add_parsers(commands)
 
-    demo = commands.add_parser(
-        "demo",
-        help="make the bundled study again, from nothing",
-        description="Draw scenes, train a small CLIP on them, build its study and measure it. "
-        "Takes most of an hour on two cores; run it again to go on after an interruption.",
-    )
-    demo.add_argument("--out", type=Path, required=True, help="the study folder to write")
-    demo.add_argument("--workers", type=int, metavar="N", help="processes; one a core if left out")
-    demo.set_defaults(run=_demo)
+    demo_command.add_parser(commands)
 
     planted = commands.add_parser(
         "planted",
@@ -136,19 +128,6 @@ _PLANTED_SIZES = {
     "seed": ("seed", "seed of every random step"),
 }
 # Options of `cgraph planted`: the setting that each is, and what it means.
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from cgraph.demo.remake import remake
-    from cgraph.measurements import measure_study
-
-    job_commands.check_workers(options.workers)
-    printer = ProgressPrinter()
-    remake(options.out, workers=options.workers, on_progress=printer)
-    measured = measure_study(options.out, workers=options.workers, on_progress=printer)
-    printer.end()
-    print_info(measured.study.info())
-    return 0
 
 
 def _planted(options: argparse.Namespace) -> int:

@@ -168,6 +168,30 @@ def _print_quality(quality: dict[str, Any]) -> None:
         f"captions find colour and shape of {quality['zero_shot']['conjunction']:.1%} of the "
         "scenes with one object, among 64 pairs"
     )
+    if "word" in quality:
+        _print_word(quality["word"])
+
+
+def _print_word(word: dict[str, Any]) -> None:
+    """Print how a word of the model is used on every ground."""
+    print(
+        f"\nthe word {word['text']!r}, which holds for {word['holds']}, on held-out scenes of "
+        "every ground\n"
+    )
+    print_rows(
+        ["ground", "scenes", "accuracy", "said where it holds", "said where it does not"],
+        [
+            [
+                row["background"],
+                row["n_with"] + row["n_without"],
+                *(
+                    "–" if row[name] is None else f"{row[name]:.1%}"
+                    for name in ("accuracy", "recall", "false_alarms")
+                ),
+            ]
+            for row in word["grounds"]
+        ],
+    )
 
 
 def print_rows(head: list[str], rows: list[list[Any]]) -> None:

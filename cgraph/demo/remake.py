@@ -18,10 +18,10 @@ from typing import Any
 from cgraph.config import BuildConfig, DictionaryConfig, PredictorConfig
 from cgraph.demo.clip import save_model
 from cgraph.demo.quality import concept_quality, model_quality
-from cgraph.demo.training import TrainingConfig, steps_made, trained_model
+from cgraph.demo.training import START, TrainingConfig, steps_made, trained_model
 from cgraph.demo.workers import draw_pool, train_model
 from cgraph.errors import StudyError
-from cgraph.manifest import MANIFEST, QUALITY, STAGES, Manifest, record_file
+from cgraph.manifest import MANIFEST, MODEL_FIGURES, QUALITY, STAGES, Manifest, record_file
 from cgraph.pipeline import build_study
 from cgraph.progress import Progress
 from cgraph.store import folder_lock, read_json, to_json, write_bytes
@@ -36,7 +36,7 @@ _MODEL = "model"
 _SCENES = "scenes.json"
 
 _BEFORE = ("scenes", "training")
-_AFTER = ("quality",)
+_AFTER = (MODEL_FIGURES,)
 DEMO_STAGES = (*_BEFORE, *STAGES, *_AFTER)
 """Stages of the command, in order."""
 
@@ -72,6 +72,11 @@ class DemoConfig:
     )
     """How concepts and graph are found."""
 
+    @property
+    def command(self) -> str:
+        """What makes the study again, with ``--out`` and its folder."""
+        return COMMAND
+
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, as a manifest keeps them."""
         return {**dataclasses.asdict(self), "build": self.build.to_manifest()}
@@ -81,16 +86,20 @@ def remake(
     out: str | Path,
     config: DemoConfig | None = None,
     *,
+    start: Path | None = None,
     workers: int | None = None,
     on_progress: Callable[[Progress, str], None] | None = None,
 ) -> Study:
-    """Make the bundled study from nothing, or go on where an earlier run stopped.
+    """Make a study and its model from nothing, or go on where an earlier run stopped.
 
     Parameters
     ----------
     out : str or Path
         The study folder.
     config : DemoConfig, optional
+        What to make; the bundled study if left out.
+    start : Path, optional
+        Weights that the training goes on from, if its settings say that it does.
     workers : int, optional
         Processes; one for each core if left out. The result is the same for any number.
     on_progress : callable, optional
@@ -111,8 +120,10 @@ def remake(
     with folder_lock(folder / _WORK):
         _same_settings(folder, config)
         if not (folder / _MODEL / "model.safetensors").is_file():
-            _make_model(folder, config, workers, told)
-        asked = {"scenes": config.n_scenes, "seed": config.scene_seed}
+            _make_model(folder, config, start, workers, told)
+        asked: dict[str, Any] = {"scenes": config.n_scenes, "seed": config.scene_seed}
+        if words := config.training.lesson.words:
+            asked["words"] = {text: rule for w in words for text, rule in w.to_rule().items()}
         write_bytes(folder / _SCENES, to_json(asked))
         study = build_study(
             folder / _MODEL,
@@ -120,7 +131,7 @@ def remake(
             folder,
             config.build,
             workers=workers,
-            origin={"command": COMMAND, "settings": config.to_dict()},
+            origin={"command": config.command, "settings": config.to_dict()},
             on_progress=lambda progress: told(_shifted(progress), ""),
         )
         if QUALITY not in study.manifest.files:
@@ -150,14 +161,21 @@ def _same_settings(folder: Path, config: DemoConfig) -> None:
 
 
 def _make_model(
-    folder: Path, config: DemoConfig, workers: int, told: Callable[[Progress, str], None]
+    folder: Path,
+    config: DemoConfig,
+    start: Path | None,
+    workers: int,
+    told: Callable[[Progress, str], None],
 ) -> None:
     work = folder / _WORK
     training = config.training
+    if start is not None and not (work / START).is_file():
+        write_bytes(work / START, start.read_bytes())
     if steps_made(work) < training.steps:
         draw_pool(work / "pool", training, workers, _Teller("scenes", told))
         train_model(work, work / "pool", training, workers, _Teller("training", told))
-    save_model(trained_model(work, training), work / _MODEL)
+    words = [word.text for word in training.lesson.words]
+    save_model(trained_model(work, training), work / _MODEL, words)
     os.replace(work / _MODEL, folder / _MODEL)
 
 
@@ -199,5 +217,5 @@ def _measure(study: Study, config: DemoConfig, told: Callable[[Progress, str], N
     teller(1, 2)
     quality["mcc"] = concept_quality(study)
     write_bytes(study.path / QUALITY, to_json(quality))
-    record_file(study.path, QUALITY, "quality")
+    record_file(study.path, QUALITY, MODEL_FIGURES)
     teller(2, 2)
