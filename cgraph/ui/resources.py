@@ -16,6 +16,9 @@ from cgraph.study_archive import SUFFIX, holds_study, read_manifest
 
 __all__ = ["STUDIES_VARIABLE", "search_folders"]
 
+OPENS_FIRST = "demo"
+"""Folder of a study that comes before its neighbours: of the bundled ones, where the app opens."""
+
 
 @dataclass(frozen=True)
 class StudyEntry:
@@ -70,8 +73,8 @@ def find_studies(folders: tuple[Path, ...]) -> StudyList:
     Parameters
     ----------
     folders : tuple of Path
-        Each is a study or holds studies. A study is a folder with a ``study.json``, or a zip file
-        of one.
+        Each is a study or holds studies, in the order of their names but for `OPENS_FIRST`. A study
+        is a folder with a ``study.json``, or a zip file of one.
 
     Returns
     -------
@@ -112,7 +115,8 @@ def _candidates(root: Path) -> list[Path]:
     if (root / MANIFEST).is_file() or root.is_file():
         return [root]
     try:
-        return sorted(found for found in root.iterdir() if _is_study(found))
+        found = (place for place in root.iterdir() if _is_study(place))
+        return sorted(found, key=lambda place: (place.name != OPENS_FIRST, place))
     except OSError:
         return []
 

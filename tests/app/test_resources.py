@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import zipfile
@@ -39,6 +40,16 @@ def test_the_first_of_a_name_counts(studies_folder: Path, tmp_path: Path) -> Non
     assert [entry.folder for entry in found.entries] == [studies_folder / "planted"]
     assert found.hidden == (tmp_path / "copy",)
     assert find_studies((studies_folder, studies_folder)).hidden == ()
+
+
+def test_the_bundled_study_comes_before_its_neighbours(
+    studies_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("biased", "demo", "fair"):
+        shutil.copytree(studies_folder / "planted", tmp_path / name)
+        manifest = tmp_path / name / "study.json"
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "name": name}))
+    assert [entry.name for entry in find_studies((tmp_path,)).entries] == ["demo", "biased", "fair"]
 
 
 def test_a_broken_study_does_not_hide_the_others(studies_folder: Path, tmp_path: Path) -> None:
