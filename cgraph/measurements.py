@@ -27,6 +27,7 @@ from cgraph.manifest import BUILD_RECORD, MANIFEST, Manifest
 from cgraph.object_paths import is_remote, study_path
 from cgraph.output_making import refit_outputs
 from cgraph.progress import Progress, ProgressWriter
+from cgraph.receipts import intact_measurements
 from cgraph.store import (
     file_record,
     folder_lock,
@@ -126,13 +127,18 @@ def measure_study(
             f"{folder} is not a folder of this machine, where measurements are kept. Copy the "
             "study here first."
         )
-    study = Study.open(folder)
-    refuse_unpacked(study.path, "no measurement can be kept")
+    path = study_path(folder)
+    if path.is_file():
+        path = Study.open(path).path  # of a zip file, the folder that it was unpacked into
+    refuse_unpacked(path, "no measurement can be kept")
+    Manifest.read(path)  # no lock is left in a folder that is no study
     names = [name for name in MODULES if name in (wanted or MODULES)]
-    there = tuple(name for name in names if not again and study.is_measured(name))
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
-    with folder_lock(study.path):
+    with folder_lock(path):
+        _forget_damaged(path)
+        study = Study.open(path)
+        there = tuple(name for name in names if not again and study.is_measured(name))
         writer = ProgressWriter(study.path / WORKING / "progress.json", names, on_progress)
         for name in (name for name in names if name not in there):
             bench = Workbench(
@@ -163,6 +169,15 @@ def _start(writer: ProgressWriter, name: str, total: int, done: int) -> None:
     writer.start(name, total=total, done=done)
 
 
+def _forget_damaged(folder: Path) -> None:
+    """Take out of the manifest what was measured and is no longer whole, to be measured again."""
+    manifest = Manifest.read(folder)
+    kept = intact_measurements(folder, manifest.files)
+    files = {p: r for p, r in manifest.files.items() if r.stage != STAGE} | kept
+    if files != manifest.files:
+        write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
+
+
 def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: float) -> None:
     """Store the tables of one measurement, then say so in the manifest.
 
@@ -178,7 +193,11 @@ def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: f
         How long it took.
     """
     manifest = Manifest.read(folder)
-    files = dict(manifest.files)
+    tables_of = {truth_file(table) for table in TABLES[name]}
+    files = {path: record for path, record in manifest.files.items() if path not in tables_of}
+    if files != manifest.files:
+        # Whoever is stopped from here on leaves a study without this measurement, not a broken one.
+        write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
     for table, schema in TABLES[name].items():
         path = truth_file(table)
         write_table(folder / path, tables[table].select(schema.names).cast(schema), small=True)

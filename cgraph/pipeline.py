@@ -32,6 +32,7 @@ from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
     forget_peak_memory,
+    intact_measurements,
     is_intact,
     keys_with_receipt,
     peak_memory_mb,
@@ -51,7 +52,6 @@ from cgraph.store import (
     write_bytes,
 )
 from cgraph.study import Study
-from cgraph.truth_tables import STAGE as MEASURED
 
 
 def build_study(
@@ -220,11 +220,19 @@ class _Build:
             missing = ["tokens", *missing]
         good = [stage for stage in good if stage not in missing]
         self._forget_receipts([s for s in self.manifest.stages if s not in (*good, "tokens")])
-        # Measurements and outputs of a finished study hold as long as nothing of it is made again.
-        kept = good if missing else [*good, MEASURED, OUTPUTS]
-        files = {p: r for p, r in self.manifest.files.items() if r.stage in kept}
+        files = {p: r for p, r in self.manifest.files.items() if r.stage in good}
+        if not missing:
+            # Measurements and outputs hold as long as nothing of the study is made again.
+            files |= intact_measurements(self.job.folder, self.manifest.files)
+            files |= self._intact_outputs()
         self._write(stages=tuple(good), files=files)
         return missing
+
+    def _intact_outputs(self) -> dict[str, FileRecord]:
+        """Return the files of the outputs; none if one of them is damaged."""
+        own = {p: r for p, r in self.manifest.files.items() if r.stage == OUTPUTS}
+        whole = all(is_intact(self.job.folder, path, record) for path, record in own.items())
+        return own if whole else {}
 
     def _forget_receipts(self, redone: Sequence[str]) -> None:
         """Remove the receipts of all that follows from stages that are done again."""

@@ -35,10 +35,13 @@ def worth(monkeypatch):
             raise module.error
         row = {"parent_layer": 1, "parent": 0, "child_layer": 2, "child": 3}
         return {
-            "worth": pa.Table.from_pylist([{**row, "auc_drop": 0.25, "ap_drop": 0.5}], WORTH_SCHEMA)
+            "worth": pa.Table.from_pylist(
+                [{**row, "auc_drop": module.drop, "ap_drop": 0.5}], WORTH_SCHEMA
+            )
         }
 
     module.measure, module.error, module.taken = measure, None, taken
+    module.drop = 0.25
     monkeypatch.setitem(sys.modules, "measured_worth", module)
     monkeypatch.setattr(measurements, "MODULES", {"worth": "measured_worth"})
     return module
@@ -78,6 +81,51 @@ def test_a_file_that_was_changed_is_noticed(folder, worth):
     assert verify_files(FolderFiles(folder), Manifest.read(folder)).altered == (
         "truth/worth.arrow",
     )
+
+
+def _cut_off(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _changed(path):
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+
+@pytest.mark.parametrize("damage", [_cut_off, _changed, lambda path: path.unlink()])
+def test_what_was_measured_and_damaged_is_measured_again(folder, worth, damage):
+    measure_study(folder, workers=1)
+    damage(folder / "truth/worth.arrow")
+    with pytest.raises(StudyError, match=r"worth\.arrow.*cgraph evaluate .* --only worth"):
+        Study.open(folder).measured("worth")
+    done = measure_study(folder, workers=1)
+    assert list(done.seconds) == ["worth"] and done.there == ()
+    done.study.verify()
+
+
+@pytest.mark.parametrize("damage", [_cut_off, _changed, lambda path: path.unlink()])
+def test_a_build_forgets_what_was_measured_and_damaged(folder, worth, damage):
+    measure_study(folder, workers=1)
+    damage(folder / "truth/worth.arrow")
+    study = resume_study(folder, workers=1)
+    study.verify()
+    assert not study.is_measured("worth")
+
+
+def test_who_is_stopped_while_tables_are_replaced_leaves_a_whole_study(folder, worth, monkeypatch):
+    measure_study(folder, workers=1)
+
+    def stopped(*arguments, **named):
+        write_table(*arguments, **named)
+        raise KeyboardInterrupt
+
+    write_table = measurements.write_table
+    monkeypatch.setattr(measurements, "write_table", stopped)
+    worth.drop = 0.125
+    with pytest.raises(KeyboardInterrupt):
+        measure_study(folder, workers=1, again=True)
+    study = Study.open(folder)
+    study.verify()
+    assert not study.is_measured("worth")
 
 
 def test_what_cannot_be_had_is_said(folder, worth, capsys):
