@@ -94,7 +94,7 @@ def _row(
     study: Study, start: int, layer: int, seed: int, reference: str, figures: np.ndarray
 ) -> dict[str, object]:
     """Average the figures, of shape (2, n_scored), of one reference."""
-    scored = scored_concepts(study, layer)
+    scored = scored_concepts(study, layer, seed)
     labels = study.codes(layer).take(rows_of(study, seed)[HELD_OUT])
     shares = labels.counts()[scored] / (labels.n_samples or np.nan)
     area, precision = (_mean(values) for values in figures)
@@ -118,7 +118,7 @@ def _parents(source: Source, left: int, right: int, seed: int) -> Arrays:
     """Judge single labels, random parents and tables, from a layer to the next."""
     study = source.study
     inputs, labels = codes_of_parts(study, left, seed), codes_of_parts(study, right, seed)
-    scored = scored_concepts(study, right)
+    scored = scored_concepts(study, right, seed)
     judged = inputs[HELD_OUT].to_csr(binary=True).tocsc()
     best = best_parents(inputs[TRAIN], labels[TRAIN], scored)
     flat = np.zeros((judged.shape[0], len(scored)))
@@ -225,7 +225,7 @@ def _direct(source: Source, start: int, layer: int, seed: int) -> Arrays:
     """Judge predictors fitted as the graph's own are, from a layer straight to a later one."""
     study = source.study
     inputs, labels = codes_of_parts(study, start, seed), codes_of_parts(study, layer, seed)
-    scored = scored_concepts(study, layer)
+    scored = scored_concepts(study, layer, seed)
     config = study.config.predictor
     cap = min(BAG_CAP, config.bag_cap or BAG_CAP)
     predictors = fit_predictors(
@@ -244,7 +244,7 @@ def _tokens(source: Source, start: int, layer: int, seed: int) -> Arrays:
     study = source.study
     answers = {TOKEN: dense_figures(study, standard_tokens(source, start), layer, seed)}
     if layer == start + 1:
-        scored = scored_concepts(study, layer)
+        scored = scored_concepts(study, layer, seed)
         nearest = _of_concepts(study, layer, "nearest")[scored]
         dictionary = study.dictionary(start)
         scores = dictionary.pre_activations(raw_tokens(source, start)[HELD_OUT], atoms=nearest)
@@ -254,7 +254,8 @@ def _tokens(source: Source, start: int, layer: int, seed: int) -> Arrays:
 
 
 def _stored_nearest(source: Source, left: int, right: int, seed: int) -> Arrays:
-    areas = _of_concepts(source.study, right, "auc_nearest")[scored_concepts(source.study, right)]
+    scored = scored_concepts(source.study, right, seed)
+    areas = _of_concepts(source.study, right, "auc_nearest")[scored]
     return {NEAREST: np.array([areas, np.full(len(areas), np.nan)])}
 
 
