@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from cgraph.errors import ConfigError, ImageError, ModelError, StudyError
-from cgraph.executors import local_executor
+from cgraph.executors import local_executor, single_thread
 from cgraph.manifest import BUILD_RECORD, MANIFEST, Manifest
 from cgraph.object_paths import is_remote, study_path
 from cgraph.output_making import refit_outputs
@@ -150,7 +150,8 @@ def measure_study(
             )
             began = time.monotonic()
             try:
-                tables = import_module(MODULES[name]).measure(bench)
+                with single_thread():  # sums do not depend on the number of cores
+                    tables = import_module(MODULES[name]).measure(bench)
             except (ImageError, ModelError) as error:
                 if wanted:
                     raise

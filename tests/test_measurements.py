@@ -7,6 +7,7 @@ import types
 
 import pyarrow as pa
 import pytest
+import torch
 
 from cgraph import measurements
 from cgraph.cli import main
@@ -31,6 +32,7 @@ def worth(monkeypatch):
 
     def measure(bench):
         taken.append(bench.study.name)
+        module.threads.append(torch.get_num_threads())
         if module.error is not None:
             raise module.error
         row = {"parent_layer": 1, "parent": 0, "child_layer": 2, "child": 3}
@@ -41,7 +43,7 @@ def worth(monkeypatch):
         }
 
     module.measure, module.error, module.taken = measure, None, taken
-    module.drop = 0.25
+    module.drop, module.threads = 0.25, []
     monkeypatch.setitem(sys.modules, "measured_worth", module)
     monkeypatch.setattr(measurements, "MODULES", {"worth": "measured_worth"})
     return module
@@ -58,6 +60,16 @@ def test_a_measurement_is_stored_once(folder, worth):
     measure_study(folder, workers=1, again=True)
     assert len(worth.taken) == 2
     assert not (folder / ".measuring").exists()
+
+
+def test_what_is_added_up_beside_the_workers_uses_one_thread(folder, worth):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        measure_study(folder, workers=1)
+        assert worth.threads == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_going_on_with_a_finished_build_keeps_what_was_measured(folder, worth):
