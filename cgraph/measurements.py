@@ -139,7 +139,9 @@ def measure_study(
         _forget_damaged(path)
         study = Study.open(path)
         there = tuple(name for name in names if not again and study.is_measured(name))
-        writer = ProgressWriter(study.path / WORKING / "progress.json", names, on_progress)
+        progress = path / WORKING / "progress.json"
+        stopped = _stopped(study, progress, names)
+        writer = ProgressWriter(progress, names, on_progress)
         for name in (name for name in names if name not in there):
             bench = Workbench(
                 study,
@@ -162,12 +164,26 @@ def measure_study(
             if "refitted-edges" in TABLES[name]:
                 refit_outputs(study.path)  # they follow what was refitted of the concepts
         writer.clear()
-        remove_folder(study.path / WORKING)
+        if stopped is None:
+            remove_folder(path / WORKING)
+        else:
+            write_bytes(progress, stopped)
     return Measured(Study.open(study.path), seconds, there, left_out)
 
 
 def _start(writer: ProgressWriter, name: str, total: int, done: int) -> None:
     writer.start(name, total=total, done=done)
+
+
+def _stopped(study: Study, progress: Path, names: Sequence[str]) -> bytes | None:
+    """Return how far a measurement came that was stopped, and is to go on some other time."""
+    if not progress.is_file():
+        return None
+    with suppress(StudyError, KeyError, TypeError):
+        name = read_json(progress)["stage"]
+        if name in MODULES and name not in names and not study.is_measured(name):
+            return progress.read_bytes()
+    return None
 
 
 def _forget_damaged(folder: Path) -> None:

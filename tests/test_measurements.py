@@ -17,7 +17,7 @@ from cgraph.measurements import measure_study
 from cgraph.pipeline import resume_study
 from cgraph.study import Study
 from cgraph.study_files import FolderFiles, verify_files
-from cgraph.truth_tables import WORTH_SCHEMA
+from cgraph.truth_tables import TABLES, WORTH_SCHEMA
 
 
 @pytest.fixture
@@ -138,6 +138,34 @@ def test_who_is_stopped_while_tables_are_replaced_leaves_a_whole_study(folder, w
     study = Study.open(folder)
     study.verify()
     assert not study.is_measured("worth")
+
+
+def _counted(source, number):
+    path = source.folder / "calls.txt"
+    path.write_text(f"{path.read_text() if path.is_file() else ''}{number}")
+    return {}
+
+
+def test_what_was_stopped_goes_on_after_something_else(folder, worth, monkeypatch):
+    stopping = types.ModuleType("measured_leakage")
+
+    def measure(bench):
+        bench.run("counted", _counted, [(1,), (2,)])
+        if stopping.stop:
+            raise KeyboardInterrupt
+        return {name: schema.empty_table() for name, schema in TABLES["leakage"].items()}
+
+    stopping.measure, stopping.stop = measure, True
+    monkeypatch.setitem(sys.modules, "measured_leakage", stopping)
+    monkeypatch.setitem(measurements.MODULES, "leakage", "measured_leakage")
+    with pytest.raises(KeyboardInterrupt):
+        measure_study(folder, ["leakage"], workers=1)
+    for _ in range(2):
+        measure_study(folder, ["worth"], workers=1, again=True)
+    stopping.stop = False
+    measure_study(folder, ["leakage"], workers=1)
+    assert (folder / "calls.txt").read_text() == "12"
+    assert not (folder / ".measuring").exists()
 
 
 def test_what_cannot_be_had_is_said(folder, worth, capsys):
