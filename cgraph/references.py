@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from cgraph.bagging import fit_predictors
+from cgraph.bagging import bag_size, fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import HELD_OUT, TRAIN, TUNE
 from cgraph.logistic import MAX_ITER, TOLERANCE, fit_rows
@@ -184,10 +184,13 @@ def _random_parents(
         allowed[rng.choice(alive, min(n_parents, len(alive)), replace=False)] = True
         positive = np.zeros(inputs.n_samples, dtype=np.bool_)
         positive[labels.positives(child)] = True
-        n, n_positive = float(drawn_positives[child]), positive.sum()
+        n, n_positive = float(drawn_positives[child]), int(positive.sum())
+        strength = float(penalty[child])
+        if not n:  # the graph was not fitted: it was planted
+            n, strength = bag_size(n_positive, study.config.predictor)
         share = np.where(positive, n / n_positive, n / (len(positive) - n_positive))
         weights = np.zeros(inputs.n_atoms)
-        settings = Settings(float(penalty[child]), TOLERANCE, MAX_ITER)
+        settings = Settings(strength, TOLERANCE, MAX_ITER)
         fit_rows(rows, every, positive, share, allowed, settings, weights, 0.0)
         found[:, place] = weights
     return found

@@ -5,6 +5,7 @@ import shutil
 import sys
 import types
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -15,6 +16,8 @@ from cgraph.errors import ConfigError, ImageError, StudyError
 from cgraph.manifest import Manifest
 from cgraph.measurements import measure_study
 from cgraph.pipeline import resume_study
+from cgraph.planted_config import PlantedConfig
+from cgraph.planted_study import write_planted_study
 from cgraph.study import Study
 from cgraph.study_files import FolderFiles, verify_files
 from cgraph.truth_tables import TABLES, WORTH_SCHEMA
@@ -186,6 +189,17 @@ def test_the_command_prints_figures(folder, worth, capsys):
     assert json.loads(capsys.readouterr().out) == {}
     assert main(["info", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["truth"] == {}
+
+
+def test_a_planted_study_is_measured_as_far_as_it_can_be(tmp_path):
+    config = PlantedConfig(n_layers=3, n_atoms=24, d_model=16, max_nnz=4, n_images=400, n_edges=200)
+    done = measure_study(write_planted_study(tmp_path / "sizes", config), workers=1)
+    without = ["evidence", "stability", "leakage", "direction"]
+    assert all("were planted" in done.left_out[name] for name in without)
+    assert list(done.seconds) == ["rollout", "references", "worth", "factors"]
+    rows = done.study.measured("references").to_pylist()
+    adjacent = [row for row in rows if row["layer"] == row["start"] + 1]
+    assert adjacent and all(np.isfinite(row["auc"]) for row in adjacent)
 
 
 def test_unknown_names_and_places_are_refused(folder, worth):
