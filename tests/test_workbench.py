@@ -108,5 +108,7 @@ def test_pictures_that_have_moved_are_named(study):
     record = read_json(study.path / "build.json")
     record["sources"]["images"] = "/nowhere/at/all"
     write_bytes(study.path / "build.json", to_json(record))
-    with pytest.raises(ImageError, match="/nowhere/at/all"):
+    with pytest.raises(ImageError, match=r"/nowhere/at/all.*--images"):
         Workbench(study, SerialExecutor()).need_pictures()
+    with pytest.raises(ImageError, match=r"^/not/here.*does not hold.*--images"):
+        Workbench(study, SerialExecutor(), images="/not/here").need_pictures()
