@@ -85,7 +85,8 @@ class Source:
         ImageError
             If a picture cannot be had, or is not the one that the study was built with.
         """
-        return self.model.preprocess(self._pictures(rows))
+        pictures = self._pictures(rows)  # before the model, which takes longer to load
+        return self.model.preprocess(pictures)
 
     def shown(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures of the study as the network is shown them: resized, and still pictures.
@@ -101,7 +102,8 @@ class Source:
         ModelError
             If the model takes patches of pictures of any size.
         """
-        return self.model.levels.shown(self._pictures(rows))
+        pictures = self._pictures(rows)
+        return self.model.levels.shown(pictures)
 
     def _pictures(self, rows: Sequence[int] | np.ndarray) -> list[Image]:
         study, pictures = self.study, []
