@@ -53,6 +53,13 @@ def draw_bags(
     return np.hstack([positives[left], right + np.searchsorted(gaps, right, side="right")])
 
 
+def bag_size(n_positives: int, config: PredictorConfig) -> tuple[int, float]:
+    """Return the draws from each class for a bag of a child, and the penalty of its fits."""
+    n_draw = n_positives if config.bag_cap is None else min(n_positives, config.bag_cap)
+    unit = n_draw if config.penalty_unit == "per-positive" else 1
+    return n_draw, float(config.penalty * unit)
+
+
 @dataclass(frozen=True)
 class _ChildFit:
     n_positives: int
@@ -124,10 +131,9 @@ def _fit_child(
     n_positives, n_negatives = len(positives), inputs.n_samples - len(positives)
     if n_positives < config.min_positives or n_negatives == 0:
         return _ChildFit(n_positives)
-    n_draw = n_positives if config.bag_cap is None else min(n_positives, config.bag_cap)
+    n_draw, penalty = bag_size(n_positives, config)
     bags = draw_bags(positives, inputs.n_samples, n_draw, config.n_bags + 1, rng)
-    penalty = config.penalty * (n_draw if config.penalty_unit == "per-positive" else 1)
-    settings = Settings(float(penalty), TOLERANCE, MAX_ITER)
+    settings = Settings(penalty, TOLERANCE, MAX_ITER)
 
     X, rows = _bag_rows(inputs, bags)
     every = np.ones(inputs.n_features, dtype=np.bool_)

@@ -41,6 +41,7 @@ from cgraph.truth_tables import (
     EVIDENCE_PAIR_SCHEMA,
     EVIDENCE_SCHEMA,
     NO_EFFECT,
+    NOT_MEASURED,
     SPECIFIC,
     SUPPORTED,
 )
@@ -179,7 +180,7 @@ def _pair(layer: int, tests: Tests, judged: Judged, whole: np.ndarray, seed: int
     """Return the summary of a pair of layers."""
     edges, figures = tests.kind == EDGE, judged.figures
     positive = edges & (tests.weight > 0)
-    measured = edges & np.isfinite(figures["effect"])
+    measured = edges & (figures["verdict"] != NOT_MEASURED)
 
     def count(verdict: str, among: np.ndarray) -> int:
         return int((among & (figures["verdict"] == verdict)).sum())

@@ -84,6 +84,16 @@ def resampled_means(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
         return (draws @ np.where(known, values, 0)) / (draws @ known)
 
 
+def share_not_above(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the bootstrap's p-value of a mean above 0; see `resampled_means`.
+
+    Resamples in which nothing is known count as not above. NaN where nothing is known at all.
+    """
+    again = resampled_means(draws, values)
+    p = (1 + (~(again > 0)).sum(axis=0)) / (1 + len(again))
+    return np.where(np.isfinite(means(values)), p, np.nan)
+
+
 def means(values: np.ndarray) -> np.ndarray:
     """Return the mean over images of what is not NaN; NaN where nothing is."""
     known = np.isfinite(values)
@@ -145,7 +155,8 @@ def _summary(
 ) -> dict[str, np.ndarray]:
     """Return means, intervals and scores of the tests of one parent."""
     effect, carried = columns["effect"] * sign, columns["carried"] * sign
-    over_other = effect - columns["other"] * sign
+    compared = np.isfinite(columns["other"]).sum(axis=0) >= LEAST_IMAGES
+    over_other = np.where(compared, effect - columns["other"] * sign, np.nan)
     over_random = effect - columns["random"] * sign
     beyond, computed = columns["beyond"] * sign, effect - carried
     enough = columns["n_matched"].sum(axis=0) >= LEAST_MATCHED
@@ -159,9 +170,7 @@ def _summary(
         return {name: means(values), f"{name}_low": low, f"{name}_high": high}
 
     def p_value(values: np.ndarray) -> np.ndarray:
-        again = resampled_means(draws, values)
-        p = (1 + (again <= 0).sum(axis=0)) / (1 + len(again))
-        return np.where(np.isfinite(means(values)), p, np.nan)
+        return share_not_above(draws, values)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         excess = means(over_other) / np.sqrt(means(columns["other_variance"]))
@@ -176,8 +185,8 @@ def _summary(
         "flips": means(np.where(can, columns["flipped"], np.nan)),
         "flips_control": means(np.where(can, columns["other_flipped"], np.nan)),
         "excess": excess,
-        "p_images": np.fmax(p_value(over_other), p_value(over_random)),
-        "p_images_against": np.fmax(p_value(-over_other), p_value(-over_random)),
+        "p_images": np.maximum(p_value(over_other), p_value(over_random)),
+        "p_images_against": np.maximum(p_value(-over_other), p_value(-over_random)),
         "p_beyond": p_value(beyond),
     }
 
@@ -190,14 +199,14 @@ def _verdicts(tests: Tests, table: dict[str, np.ndarray]) -> Judged:
         # References foretell a rise; for a fall theirs count upside down.
         score, known = way * table[name], way * table[name][reference]
         beyond = np.where(up, conformal_p(score, known), conformal_p(score, -known))
-        return np.fmax(beyond, table[p_images])
+        return np.maximum(beyond, table[p_images])  # NaN where either is
 
     p, p_against = p_of("excess", "p_images"), p_of("excess", "p_images_against", -1)
     p_specific = p_of("beyond", "p_beyond")
     q = _rates(p, edges)
     q_against, q_specific = _rates(p_against, edges), _rates(p_specific, edges)
     effect, beyond = table["effect"], table["beyond"]
-    measured = np.isfinite(effect)
+    measured = np.isfinite(p)  # without other atoms to compare with nothing can be said
     supported = (q <= FALSE_DISCOVERIES) & (effect >= LEAST_EFFECT)
     contradicted = (q_against <= FALSE_DISCOVERIES) & (effect <= -LEAST_EFFECT) & ~supported
     specific = supported & (q_specific <= FALSE_DISCOVERIES) & (beyond >= LEAST_EFFECT)
@@ -246,5 +255,5 @@ def _origins(table: dict[str, np.ndarray], supported: np.ndarray) -> np.ndarray:
 
 def control_share(tests: Tests, judged: Judged) -> tuple[int, int]:
     """Return how many controls were measured, and how many of them are supported."""
-    measured = (tests.kind == CONTROL) & np.isfinite(judged.figures["effect"])
+    measured = (tests.kind == CONTROL) & (judged.figures["verdict"] != NOT_MEASURED)
     return int(measured.sum()), int((measured & judged.supported).sum())

@@ -212,7 +212,7 @@ def token_auc(source: Source, layer: int, seed: int) -> Arrays:
         ``auc`` (n_concepts,): NaN of those that are not scored.
     """
     found = np.full(source.study.graph.n_concepts(layer), np.nan)
-    scored = scored_concepts(source.study, layer)
+    scored = scored_concepts(source.study, layer, seed)
     if len(scored):
         inputs = standard_tokens(source, layer - 1)
         found[scored] = dense_figures(source.study, inputs, layer, seed)[0]
@@ -251,8 +251,11 @@ def _tables(study: Study, sums: Arrays | None, aucs: list[np.ndarray]) -> dict[s
         if layer > 1:
             scored = study.graph.column(layer, "scored")
             both = (graph_auc[layers == layer], aucs[layer - 2])
+            # Of the same concepts: in a sample of many images some have no figure.
+            known = scored & np.isfinite(both[1])
+            known = known if known.any() else scored
             for name, found in zip(("auc_graph", "auc_token"), both, strict=True):
-                row[name] = float(found[scored].mean()) if scored.any() else np.nan
+                row[name] = float(found[known].mean()) if known.any() else np.nan
             concepts.append(
                 pa.table(
                     {

@@ -15,6 +15,7 @@ from cgraph.config import BuildConfig
 from cgraph.errors import ConfigError, StudyError
 from cgraph.store import FileRecord, file_record, read_json, to_json, write_bytes
 from cgraph.study_checks import check_manifest
+from cgraph.truth_tables import measurement_of_file
 from cgraph.unpacked import archive_of
 
 SCHEMA = 1
@@ -94,11 +95,15 @@ def rebuild_command(folder: Path, origin: dict[str, Any]) -> str:
     return f"{origin.get('command', BUILD_COMMAND)} --out {shlex.quote(str(folder))}"
 
 
-def rebuild_advice(folder: Path, origin: dict[str, Any]) -> str:
-    """Return the sentence that tells how to mend a folder."""
+def rebuild_advice(folder: Path, origin: dict[str, Any], relative: str = "") -> str:
+    """Return the sentence that tells how to mend a folder, or one file of it."""
     archive = archive_of(folder)
     if archive is not None:
         return f"Delete {folder}: it is unpacked again from {archive} when that is next opened."
+    measurement = measurement_of_file(relative)
+    if measurement is not None:
+        command = f"cgraph evaluate {shlex.quote(str(folder))} --only {measurement}"
+        return f"Run `{command}` to measure it again."
     return f"Run `{rebuild_command(folder, origin)}` to make it again."
 
 

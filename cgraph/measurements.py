@@ -22,11 +22,12 @@ from typing import Any
 import pyarrow as pa
 
 from cgraph.errors import ConfigError, ImageError, ModelError, StudyError
-from cgraph.executors import local_executor
+from cgraph.executors import local_executor, single_thread
 from cgraph.manifest import BUILD_RECORD, MANIFEST, Manifest
 from cgraph.object_paths import is_remote, study_path
 from cgraph.output_making import refit_outputs
 from cgraph.progress import Progress, ProgressWriter
+from cgraph.receipts import intact_measurements
 from cgraph.store import (
     file_record,
     folder_lock,
@@ -126,14 +127,21 @@ def measure_study(
             f"{folder} is not a folder of this machine, where measurements are kept. Copy the "
             "study here first."
         )
-    study = Study.open(folder)
-    refuse_unpacked(study.path, "no measurement can be kept")
+    path = study_path(folder)
+    if path.is_file():
+        path = Study.open(path).path  # of a zip file, the folder that it was unpacked into
+    refuse_unpacked(path, "no measurement can be kept")
+    Manifest.read(path)  # no lock is left in a folder that is no study
     names = [name for name in MODULES if name in (wanted or MODULES)]
-    there = tuple(name for name in names if not again and study.is_measured(name))
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
-    with folder_lock(study.path):
-        writer = ProgressWriter(study.path / WORKING / "progress.json", names, on_progress)
+    with folder_lock(path):
+        _forget_damaged(path)
+        study = Study.open(path)
+        there = tuple(name for name in names if not again and study.is_measured(name))
+        progress = path / WORKING / "progress.json"
+        stopped = _stopped(study, progress, names)
+        writer = ProgressWriter(progress, names, on_progress)
         for name in (name for name in names if name not in there):
             bench = Workbench(
                 study,
@@ -144,7 +152,8 @@ def measure_study(
             )
             began = time.monotonic()
             try:
-                tables = import_module(MODULES[name]).measure(bench)
+                with single_thread():  # sums do not depend on the number of cores
+                    tables = import_module(MODULES[name]).measure(bench)
             except (ImageError, ModelError) as error:
                 if wanted:
                     raise
@@ -155,12 +164,35 @@ def measure_study(
             if "refitted-edges" in TABLES[name]:
                 refit_outputs(study.path)  # they follow what was refitted of the concepts
         writer.clear()
-        remove_folder(study.path / WORKING)
+        if stopped is None:
+            remove_folder(path / WORKING)
+        else:
+            write_bytes(progress, stopped)
     return Measured(Study.open(study.path), seconds, there, left_out)
 
 
 def _start(writer: ProgressWriter, name: str, total: int, done: int) -> None:
     writer.start(name, total=total, done=done)
+
+
+def _stopped(study: Study, progress: Path, names: Sequence[str]) -> bytes | None:
+    """Return how far a measurement came that was stopped, and is to go on some other time."""
+    if not progress.is_file():
+        return None
+    with suppress(StudyError, KeyError, TypeError):
+        name = read_json(progress)["stage"]
+        if name in MODULES and name not in names and not study.is_measured(name):
+            return progress.read_bytes()
+    return None
+
+
+def _forget_damaged(folder: Path) -> None:
+    """Take out of the manifest what was measured and is no longer whole, to be measured again."""
+    manifest = Manifest.read(folder)
+    kept = intact_measurements(folder, manifest.files)
+    files = {p: r for p, r in manifest.files.items() if r.stage != STAGE} | kept
+    if files != manifest.files:
+        write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
 
 
 def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: float) -> None:
@@ -178,7 +210,11 @@ def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], seconds: f
         How long it took.
     """
     manifest = Manifest.read(folder)
-    files = dict(manifest.files)
+    tables_of = {truth_file(table) for table in TABLES[name]}
+    files = {path: record for path, record in manifest.files.items() if path not in tables_of}
+    if files != manifest.files:
+        # Whoever is stopped from here on leaves a study without this measurement, not a broken one.
+        write_bytes(folder / MANIFEST, to_json(replace(manifest, files=files).to_dict()))
     for table, schema in TABLES[name].items():
         path = truth_file(table)
         write_table(folder / path, tables[table].select(schema.names).cast(schema), small=True)

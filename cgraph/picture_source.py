@@ -67,9 +67,15 @@ def image_set(study: Study, images: str | None = None) -> ImageSet:
                 raise ImageError(str(error)) from None
             if found.listing_fingerprint() == study.manifest.images["listing"]:
                 return found
+    if images is not None:
+        raise ImageError(
+            f"{images} does not hold the images that the study {study.name!r} was built from. Give "
+            "the place of the study's own images with --images."
+        )
     raise ImageError(
         f"The images of study {study.name!r} are not where they were when it was built "
-        f"({', '.join(places)}), or are not the same. Upload a picture to measure one."
+        f"({', '.join(places)}), or are not the same. Upload a picture to measure one. "
+        "`cgraph evaluate` takes the place where they lie now with --images."
     )
 
 

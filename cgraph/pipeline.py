@@ -40,6 +40,7 @@ from cgraph.progress import Progress, ProgressWriter
 from cgraph.receipts import (
     Receipt,
     forget_peak_memory,
+    intact_measurements,
     is_intact,
     keys_with_receipt,
     peak_memory_mb,
@@ -59,7 +60,6 @@ from cgraph.store import (
     write_bytes,
 )
 from cgraph.study import Study
-from cgraph.truth_tables import STAGE as MEASURED
 
 
 def build_study(
@@ -228,12 +228,21 @@ class _Build:
             missing = ["tokens", *missing]
         good = [stage for stage in good if stage not in missing]
         self._forget_receipts([s for s in self.manifest.stages if s not in (*good, "tokens")])
-        # Measurements, outputs and figures of the model of a finished study hold as long as nothing
-        # of it is made again.
-        kept = good if missing else [*good, MEASURED, OUTPUTS, MODEL_FIGURES]
-        files = {p: r for p, r in self.manifest.files.items() if r.stage in kept}
+        files = {p: r for p, r in self.manifest.files.items() if r.stage in good}
+        if not missing:
+            # Measurements, outputs and figures of the model hold as long as nothing of the study is
+            # made again.
+            files |= intact_measurements(self.job.folder, self.manifest.files)
+            files |= self._intact(OUTPUTS)
+            files |= self._intact(MODEL_FIGURES)
         self._write(stages=tuple(good), files=files)
         return missing
+
+    def _intact(self, stage: str) -> dict[str, FileRecord]:
+        """Return the files of a stage that no build makes; none if one of them is damaged."""
+        own = {p: r for p, r in self.manifest.files.items() if r.stage == stage}
+        whole = all(is_intact(self.job.folder, path, record) for path, record in own.items())
+        return own if whole else {}
 
     def _forget_receipts(self, redone: Sequence[str]) -> None:
         """Remove the receipts of all that follows from stages that are done again."""

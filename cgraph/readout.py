@@ -37,9 +37,15 @@ def rows_of(study: Study, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def scored_concepts(study: Study, layer: int) -> np.ndarray:
-    """Return the indices of the scored concepts of a layer."""
-    return np.flatnonzero(study.graph.column(layer, "scored"))
+def scored_concepts(study: Study, layer: int, seed: int) -> np.ndarray:
+    """Return the indices of the scored concepts of a layer that can be fitted on the sample.
+
+    In a sample of many images a rare concept may have fewer positives than a predictor takes.
+    """
+    scored = np.flatnonzero(study.graph.column(layer, "scored"))
+    labels = study.codes(layer).take(rows_of(study, seed)[TRAIN])
+    counts, least = labels.counts()[scored], max(1, study.config.predictor.min_positives)
+    return scored[(counts >= least) & (counts < labels.n_samples)]
 
 
 def codes_of_parts(study: Study, layer: int, seed: int) -> dict[str, Codes]:
@@ -71,7 +77,7 @@ def dense_figures(study: Study, inputs: dict[str, np.ndarray], layer: int, seed:
     ndarray of float64, shape (2, n_scored)
         As `figures_of`.
     """
-    labels, scored = codes_of_parts(study, layer, seed), scored_concepts(study, layer)
+    labels, scored = codes_of_parts(study, layer, seed), scored_concepts(study, layer, seed)
     train, tune = (labels[part].dense_labels()[:, scored] for part in (TRAIN, TUNE))
     fits = fit_dense_logistic_path(inputs[TRAIN], train, inputs[TUNE], tune)
     return figures_of(fits.decision(inputs[HELD_OUT]), labels[HELD_OUT], scored)

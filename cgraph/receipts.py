@@ -7,7 +7,7 @@ nothing twice. Receipts are working files: a damaged one means that the call is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from cgraph.errors import StudyError
 from cgraph.stages import WORK, Job, Outcome
 from cgraph.store import FileRecord, file_record, read_json, to_json, write_bytes
+from cgraph.truth_tables import STAGE, measurement_of_file
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,24 @@ def is_intact(folder: Path, path: str, record: FileRecord) -> bool:
         return file_record(folder / path, record.stage) == record
     except StudyError:
         return False
+
+
+def intact_measurements(folder: Path, files: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
+    """Return the files of the measurements of a study of which every file is what its record says.
+
+    Parameters
+    ----------
+    folder : Path
+    files : mapping of str to FileRecord
+        All files of its manifest.
+    """
+    own = {path: record for path, record in files.items() if record.stage == STAGE}
+    damaged = {
+        measurement_of_file(path)
+        for path, record in own.items()
+        if not is_intact(folder, path, record)
+    }
+    return {p: record for p, record in own.items() if measurement_of_file(p) not in damaged}
 
 
 def forget_peak_memory() -> None:

@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from cgraph.bagging import fit_predictors
+from cgraph.bagging import bag_size, fit_predictors
 from cgraph.codes import Codes
 from cgraph.config import HELD_OUT, TRAIN, TUNE
 from cgraph.logistic import MAX_ITER, TOLERANCE, fit_rows
@@ -94,7 +94,7 @@ def _row(
     study: Study, start: int, layer: int, seed: int, reference: str, figures: np.ndarray
 ) -> dict[str, object]:
     """Average the figures, of shape (2, n_scored), of one reference."""
-    scored = scored_concepts(study, layer)
+    scored = scored_concepts(study, layer, seed)
     labels = study.codes(layer).take(rows_of(study, seed)[HELD_OUT])
     shares = labels.counts()[scored] / (labels.n_samples or np.nan)
     area, precision = (_mean(values) for values in figures)
@@ -118,7 +118,7 @@ def _parents(source: Source, left: int, right: int, seed: int) -> Arrays:
     """Judge single labels, random parents and tables, from a layer to the next."""
     study = source.study
     inputs, labels = codes_of_parts(study, left, seed), codes_of_parts(study, right, seed)
-    scored = scored_concepts(study, right)
+    scored = scored_concepts(study, right, seed)
     judged = inputs[HELD_OUT].to_csr(binary=True).tocsc()
     best = best_parents(inputs[TRAIN], labels[TRAIN], scored)
     flat = np.zeros((judged.shape[0], len(scored)))
@@ -184,10 +184,13 @@ def _random_parents(
         allowed[rng.choice(alive, min(n_parents, len(alive)), replace=False)] = True
         positive = np.zeros(inputs.n_samples, dtype=np.bool_)
         positive[labels.positives(child)] = True
-        n, n_positive = float(drawn_positives[child]), positive.sum()
+        n, n_positive = float(drawn_positives[child]), int(positive.sum())
+        strength = float(penalty[child])
+        if not n:  # the graph was not fitted: it was planted
+            n, strength = bag_size(n_positive, study.config.predictor)
         share = np.where(positive, n / n_positive, n / (len(positive) - n_positive))
         weights = np.zeros(inputs.n_atoms)
-        settings = Settings(float(penalty[child]), TOLERANCE, MAX_ITER)
+        settings = Settings(strength, TOLERANCE, MAX_ITER)
         fit_rows(rows, every, positive, share, allowed, settings, weights, 0.0)
         found[:, place] = weights
     return found
@@ -225,7 +228,7 @@ def _direct(source: Source, start: int, layer: int, seed: int) -> Arrays:
     """Judge predictors fitted as the graph's own are, from a layer straight to a later one."""
     study = source.study
     inputs, labels = codes_of_parts(study, start, seed), codes_of_parts(study, layer, seed)
-    scored = scored_concepts(study, layer)
+    scored = scored_concepts(study, layer, seed)
     config = study.config.predictor
     cap = min(BAG_CAP, config.bag_cap or BAG_CAP)
     predictors = fit_predictors(
@@ -244,7 +247,7 @@ def _tokens(source: Source, start: int, layer: int, seed: int) -> Arrays:
     study = source.study
     answers = {TOKEN: dense_figures(study, standard_tokens(source, start), layer, seed)}
     if layer == start + 1:
-        scored = scored_concepts(study, layer)
+        scored = scored_concepts(study, layer, seed)
         nearest = _of_concepts(study, layer, "nearest")[scored]
         dictionary = study.dictionary(start)
         scores = dictionary.pre_activations(raw_tokens(source, start)[HELD_OUT], atoms=nearest)
@@ -254,7 +257,8 @@ def _tokens(source: Source, start: int, layer: int, seed: int) -> Arrays:
 
 
 def _stored_nearest(source: Source, left: int, right: int, seed: int) -> Arrays:
-    areas = _of_concepts(source.study, right, "auc_nearest")[scored_concepts(source.study, right)]
+    scored = scored_concepts(source.study, right, seed)
+    areas = _of_concepts(source.study, right, "auc_nearest")[scored]
     return {NEAREST: np.array([areas, np.full(len(areas), np.nan)])}
 
 

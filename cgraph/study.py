@@ -127,11 +127,12 @@ class Study:
         for relative, record in manifest.files.items():
             path, size = folder / relative, sizes[relative]
             if size is None:
-                raise StudyError(f"{path} is missing. {rebuild_advice(folder, manifest.origin)}")
+                advice = rebuild_advice(folder, manifest.origin, relative)
+                raise StudyError(f"{path} is missing. {advice}")
             if size != record.size:
                 raise StudyError(
                     f"{path} has {size} bytes in place of {record.size}: it was "
-                    f"cut off or changed. {rebuild_advice(folder, manifest.origin)}"
+                    f"cut off or changed. {rebuild_advice(folder, manifest.origin, relative)}"
                 )
         return cls(folder, manifest)
 
@@ -162,7 +163,7 @@ class Study:
             if file_record(path, record.stage) != record:
                 raise StudyError(
                     f"{path} was changed after it was written: its hash differs from the one in "
-                    f"{MANIFEST}. {rebuild_advice(self.path, self.manifest.origin)}"
+                    f"{MANIFEST}. {rebuild_advice(self.path, self.manifest.origin, relative)}"
                 )
             self._checked.add(relative)
         return path

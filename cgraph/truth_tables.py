@@ -371,3 +371,9 @@ def truth_file(name: str) -> str:
 def measurement_of(table: str) -> str:
     """Return the measurement that writes a table."""
     return next(name for name, tables in TABLES.items() if table in tables)
+
+
+def measurement_of_file(path: str) -> str | None:
+    """Return the measurement that writes a file of a study; None if none does."""
+    files = {truth_file(table): name for name, tables in TABLES.items() for table in tables}
+    return files.get(path)

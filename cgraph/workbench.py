@@ -20,7 +20,7 @@ import numpy as np
 from cgraph.errors import ImageError
 from cgraph.executors import Executor
 from cgraph.images import pixel_hash
-from cgraph.manifest import STAGES
+from cgraph.manifest import MANIFEST, STAGES
 from cgraph.picture_source import picture, refuse_planted
 from cgraph.store import read_tensors, remove_folder, to_json, write_bytes, write_tensors
 from cgraph.study import Study
@@ -59,13 +59,14 @@ class Source:
 
     @property
     def study(self) -> Study:
-        """The study, opened once in each process."""
-        return _study(self.folder)
+        """The study, opened once in each process, and anew when it was changed."""
+        status = (self.folder / MANIFEST).stat()  # files are replaced, never written over
+        return _study(self.folder, (status.st_ino, status.st_mtime_ns, status.st_size))
 
     @property
     def model(self) -> VisionModel:
         """The study's model, loaded once in each process."""
-        return _model(self.folder)
+        return _model(self.folder, self.study.manifest.model["weights_sha256"])
 
     def pixels(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures of the study, prepared for the network.
@@ -84,7 +85,8 @@ class Source:
         ImageError
             If a picture cannot be had, or is not the one that the study was built with.
         """
-        return self.model.preprocess(self._pictures(rows))
+        pictures = self._pictures(rows)  # before the model, which takes longer to load
+        return self.model.preprocess(pictures)
 
     def shown(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures of the study as the network is shown them: resized, and still pictures.
@@ -100,7 +102,8 @@ class Source:
         ModelError
             If the model takes patches of pictures of any size.
         """
-        return self.model.levels.shown(self._pictures(rows))
+        pictures = self._pictures(rows)
+        return self.model.levels.shown(pictures)
 
     def _pictures(self, rows: Sequence[int] | np.ndarray) -> list[Image]:
         study, pictures = self.study, []
@@ -116,13 +119,13 @@ class Source:
 
 
 @lru_cache(maxsize=2)
-def _study(folder: Path) -> Study:
+def _study(folder: Path, state: tuple[int, int, int]) -> Study:
     return Study.open(folder)
 
 
 @lru_cache(maxsize=2)
-def _model(folder: Path) -> VisionModel:
-    return load_model(_study(folder))
+def _model(folder: Path, weights: str) -> VisionModel:
+    return load_model(Study.open(folder))
 
 
 class Workbench:

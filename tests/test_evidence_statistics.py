@@ -8,14 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
+from cgraph.evidence_design import CONTROL, EDGE, LEAST_IMAGES, REFERENCE, Tests
+from cgraph.evidence_runs import COLUMNS
 from cgraph.evidence_statistics import (
     N_RESAMPLES,
     conformal_p,
+    control_share,
     draw_resamples,
     false_discovery_rates,
+    judge,
     means,
     resampled_means,
+    share_not_above,
 )
+from cgraph.truth_tables import NO_EFFECT, NOT_MEASURED, SUPPORTED
 
 P_VALUES = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=40)
 
@@ -77,3 +83,50 @@ def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
         low, high = np.quantile(again, [0.025, 0.975])
         held += low <= 1 <= high
     assert held / 400 == pytest.approx(0.94, abs=0.03)
+
+
+N_IMAGES, N_REFERENCES = 32, 100
+
+
+def _judged(n_compared: int, other: float) -> tuple[Tests, dict[str, np.ndarray], int]:
+    """Judge an edge, and a control like it, of effect 1, beside other atoms in some of the images.
+
+    Where there are other atoms they do `other`; random directions and references do nothing.
+    """
+    kind = np.array([EDGE, CONTROL] + [REFERENCE] * N_REFERENCES, np.int8)
+    n_tests = len(kind)
+    zero, child = np.zeros(n_tests, np.int64), np.arange(n_tests)
+    weight = np.where(kind == EDGE, 1.0, 0.0)
+    linked = (weight > 0)[None]
+    tests = Tests(zero, child, weight, kind, np.array([0, n_tests]), linked)
+    columns = {name: np.zeros((N_IMAGES, n_tests)) for name in COLUMNS}
+    columns["effect"][:] = np.random.default_rng(0).normal(0, 0.1, (N_IMAGES, n_tests))
+    columns["effect"][:, :2] += 1
+    columns["other"][:, :2], columns["other_variance"][:] = other, 1
+    for name in ("other", "other_variance"):
+        columns[name][n_compared:, :2] = np.nan
+    judged = judge(tests, [columns], (0, 2))
+    return tests, judged.figures, control_share(tests, judged)[0]
+
+
+def test_an_edge_beside_other_atoms_is_supported() -> None:
+    tests, figures, n_controls = _judged(LEAST_IMAGES, other=0.0)
+    assert figures["verdict"][tests.kind == EDGE].tolist() == [SUPPORTED]
+    assert n_controls == 1
+    _, figures, _ = _judged(LEAST_IMAGES, other=1.0)
+    assert figures["verdict"][0] == NO_EFFECT
+
+
+@pytest.mark.parametrize("n_compared", [0, 1, LEAST_IMAGES - 1])
+def test_an_edge_that_is_compared_in_too_few_images_is_not_judged(n_compared: int) -> None:
+    tests, figures, n_controls = _judged(n_compared, other=0.0)
+    assert figures["verdict"][tests.kind == EDGE].tolist() == [NOT_MEASURED]
+    assert np.isnan(figures["q_supported"][0]) and figures["effect"][0] == pytest.approx(1, abs=0.1)
+    assert n_controls == 0
+
+
+def test_resamples_that_compare_nothing_do_not_speak_for_an_edge() -> None:
+    draws = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    found = share_not_above(draws, np.array([[1.0, -1.0], [np.nan, np.nan]]))
+    np.testing.assert_allclose(found, [2 / 4, 4 / 4])
+    assert np.isnan(share_not_above(draws, np.full((2, 1), np.nan))).all()

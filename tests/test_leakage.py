@@ -18,15 +18,17 @@ from test_intervention import FewConcepts
 from test_model_families import blocks_of, original_of, vision_part
 from vision_models import N_LAYERS, pixels_for, save
 
+from cgraph import readout
 from cgraph.config import HELD_OUT, TRAIN
 from cgraph.dense_logistic import PENALTIES
-from cgraph.leakage import CLASS, PATCHES, _of_layer, input_sums, replaced_sums
+from cgraph.executors import SerialExecutor
+from cgraph.leakage import CLASS, PATCHES, _of_layer, input_sums, measure, replaced_sums
 from cgraph.measurements import measure_study
 from cgraph.outside import caveat, outside
 from cgraph.pipeline import build_study
 from cgraph.study import Study
 from cgraph.vit import VisionModel
-from cgraph.workbench import Source
+from cgraph.workbench import Source, Workbench
 
 N = 9
 
@@ -155,6 +157,21 @@ def test_the_tokens_figure_is_that_of_scikit_learn(leaky: Study) -> None:
             scores = one.decision_function((tokens[HELD_OUT] - mean) / spread)
             wanted.append(roc_auc_score(labels[leaky.rows(HELD_OUT), concept], scores))
         assert min(abs(found[concept] - np.array(wanted))) < 2e-3
+
+
+def test_both_figures_of_a_layer_are_of_the_same_concepts(tiny_study, tmp_path, monkeypatch):
+    monkeypatch.setitem(readout.MAX_IMAGES, TRAIN, 45)
+    study = Study.open(shutil.copytree(tiny_study.path, tmp_path / "discs"))
+    tables = measure(Workbench(study, SerialExecutor()))
+    concepts, n_left_out = tables["leakage-concepts"].to_pylist(), 0
+    for row in tables["leakage"].to_pylist()[1:]:
+        scored = study.graph.column(row["layer"], "scored")
+        own = [one for one in concepts if one["layer"] == row["layer"] and scored[one["index"]]]
+        known = [one for one in own if np.isfinite(one["auc_token"])]
+        n_left_out += len(own) - len(known)
+        for name in ("auc_graph", "auc_token"):
+            assert row[name] == pytest.approx(np.mean([one[name] for one in known]), abs=1e-6)
+    assert n_left_out
 
 
 def test_sentences_of_a_measured_study(leaky: Study, tiny_study: Study) -> None:

@@ -79,7 +79,8 @@ def test_the_prevalence_alone_says_nothing(rows):
 
 
 def test_average_precision_of_the_best_parent(study, rows):
-    left, right, scored = study.codes(2), study.codes(3), scored_concepts(study, 3)
+    left, right = study.codes(2), study.codes(3)
+    scored = scored_concepts(study, 3, study.config.seed)
     train, held_out = study.rows(TRAIN), study.rows(HELD_OUT)
     chosen = best_parents(left.take(train), right.take(train), scored)
     labels = left.dense_labels()
@@ -145,6 +146,21 @@ def test_many_images_are_sampled_by_seed(study, monkeypatch):
         assert np.array_equal(rows, same[part]) and not np.array_equal(rows, other[part])
     table = measure(Workbench(study, SerialExecutor(), seed=1))["references"]
     assert np.isfinite(table["auc"].to_numpy()).any()
+
+
+@pytest.mark.parametrize("n_train", [8, 45])
+def test_concepts_too_rare_in_the_sample_are_left_out(tiny_study, tmp_path, monkeypatch, n_train):
+    monkeypatch.setitem(readout.MAX_IMAGES, TRAIN, n_train)
+    study = _open(tiny_study, tmp_path)
+    seed, least = study.config.seed, study.config.predictor.min_positives
+    table = measure(Workbench(study, SerialExecutor()))["references"]
+    for layer in range(2, study.n_layers + 1):
+        counts = study.codes(layer).take(rows_of(study, seed)[TRAIN]).counts()
+        wanted = study.graph.column(layer, "scored") & (counts >= least)
+        assert scored_concepts(study, layer, seed).tolist() == np.flatnonzero(wanted).tolist()
+        own = [row for row in table.to_pylist() if row["layer"] == layer]
+        assert {row["n_scored"] for row in own} == {wanted.sum()}
+        assert all(np.isfinite(row["auc"]) == wanted.any() for row in own)
 
 
 def test_the_tables_are_stored_with_the_study(tiny_study, tmp_path):

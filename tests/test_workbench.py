@@ -1,13 +1,16 @@
 """What measurements work with: calls that are kept, tokens, pictures that are checked."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 
 from cgraph.config import HELD_OUT
 from cgraph.errors import ImageError
 from cgraph.executors import ProcessExecutor, SerialExecutor
+from cgraph.pipeline import build_study
 from cgraph.store import read_json, to_json, write_bytes
 from cgraph.study import Study
 from cgraph.workbench import Workbench
@@ -56,6 +59,19 @@ def test_another_seed_or_build_forgets_what_was_kept(study):
     assert executor.n_calls == 2
 
 
+def _n_atoms(source):
+    return {"n": np.array([source.study.dictionary(1).n_atoms])}
+
+
+def test_a_study_that_was_built_anew_is_opened_anew(study, tiny_inputs, tmp_path):
+    bench = Workbench(study, SerialExecutor())
+    assert bench.run("atoms", _n_atoms, [()])[0]["n"] == 16
+    shutil.rmtree(study.path)
+    config = replace(tiny.CONFIG, dictionary=replace(tiny.CONFIG.dictionary, n_atoms=12))
+    other = build_study(*tiny_inputs, study.path, config, workers=1)
+    assert Workbench(other, SerialExecutor()).run("atoms", _n_atoms, [()])[0]["n"] == 12
+
+
 def test_tokens_are_those_that_the_study_was_built_from(study):
     bench = Workbench(study, SerialExecutor())
     rows = study.rows(HELD_OUT)
@@ -92,5 +108,7 @@ def test_pictures_that_have_moved_are_named(study):
     record = read_json(study.path / "build.json")
     record["sources"]["images"] = "/nowhere/at/all"
     write_bytes(study.path / "build.json", to_json(record))
-    with pytest.raises(ImageError, match="/nowhere/at/all"):
+    with pytest.raises(ImageError, match=r"/nowhere/at/all.*--images"):
         Workbench(study, SerialExecutor()).need_pictures()
+    with pytest.raises(ImageError, match=r"^/not/here.*does not hold.*--images"):
+        Workbench(study, SerialExecutor(), images="/not/here").need_pictures()
