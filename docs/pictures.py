@@ -1,7 +1,8 @@
-"""Take the README's pictures from the running app: ``python docs/pictures.py``.
+"""Take the pictures of the README and of the tutorial: ``python docs/pictures.py``.
 
 Starts the app on a free port, opens it in an installed Chromium and writes one PNG for each entry
-of `PICTURES` to ``docs/pictures``, in few enough colours to be small.
+of `PICTURES` to ``docs/pictures``, in few enough colours to be small; then the top of the report
+that a policy has of `AUDITED`. ``--only`` takes some of them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -63,6 +65,10 @@ PICTURES = (
 )
 
 
+AUDIT, AUDITED = "audit", ROOT / "data" / "biased"
+"""The picture of a report, and the study that it is of, with the policy beside it."""
+
+
 @contextmanager
 def running_app(studies: Path) -> Iterator[str]:
     """Start the app on a folder of studies and yield its address."""
@@ -111,6 +117,19 @@ def take(browser: Browser, address: str, picture: Picture) -> bytes:
     return data
 
 
+def take_report(browser: Browser, folder: Path) -> bytes:
+    """Check the policy, and return a PNG of the first verdict with its witnesses."""
+    report = folder / "report.html"
+    policy = AUDITED.parent / "policy.toml"
+    command = [sys.executable, "-m", "cgraph.cli", "check", AUDITED, policy, "--html", report]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)  # 1: it is violated
+    page = browser.new_page(viewport={"width": 1000, "height": 1180}, color_scheme="light")
+    page.goto(report.as_uri())
+    data = page.screenshot()
+    page.close()
+    return data
+
+
 def smaller(data: bytes) -> bytes:
     """Return a PNG in as many colours, at most 256, as keep it below `MOST_BYTES`."""
     with Image.open(io.BytesIO(data)) as image:
@@ -127,7 +146,9 @@ def smaller(data: bytes) -> bytes:
 
 def main() -> None:
     """Take all pictures."""
-    parser = argparse.ArgumentParser(description="Take the README's pictures.")
+    names = [*(picture.name for picture in PICTURES), AUDIT]
+    parser = argparse.ArgumentParser(description="Take the pictures of README and tutorial.")
+    parser.add_argument("--only", action="append", choices=names, help="may be repeated")
     parser.add_argument("--studies", type=Path, default=ROOT / "data", help="folder of studies")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     options = parser.parse_args()
@@ -135,12 +156,21 @@ def main() -> None:
     if not chromium:
         raise SystemExit("There is no Chromium: install it, or set CGRAPH_CHROMIUM to its path.")
     options.out.mkdir(parents=True, exist_ok=True)
+    wanted = options.only or names
+
+    def write(name: str, data: bytes) -> None:
+        file = options.out / f"{name}.png"
+        file.write_bytes(smaller(data))
+        print(f"{file}: {file.stat().st_size // 1000} kB")
+
     with running_app(options.studies.absolute()) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for picture in PICTURES:
-            file = options.out / f"{picture.name}.png"
-            file.write_bytes(smaller(take(browser, address, picture)))
-            print(f"{file}: {file.stat().st_size // 1000} kB")
+            if picture.name in wanted:
+                write(picture.name, take(browser, address, picture))
+        if AUDIT in wanted:
+            with tempfile.TemporaryDirectory() as folder:
+                write(AUDIT, take_report(browser, Path(folder)))
         browser.close()
 
 
