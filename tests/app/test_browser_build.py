@@ -105,6 +105,8 @@ def zip_of_pictures(n: int) -> bytes:
 def fill(seen: Visit, label: str, text: str) -> None:
     seen.page.get_by_label(label, exact=True).fill(text)
     seen.page.keyboard.press("Tab")
+    # Or the help of what the key came to lies over the next thing to click.
+    seen.page.evaluate("document.activeElement.blur()")
     seen.wait()
 
 
